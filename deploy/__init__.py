@@ -1,0 +1,1 @@
+"""How Trident runs: settings, local runtime, Triton backends."""

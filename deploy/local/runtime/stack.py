@@ -1,0 +1,113 @@
+"""All servers of one workspace: started in order, watched together, stopped in reverse."""
+
+import fcntl
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self, TypeVar
+
+from deploy.local.errors import WorkspaceInUseError
+from deploy.local.processes.ports import refuse_occupied
+from deploy.local.runtime.server import Server
+from deploy.settings import Settings
+
+_S = TypeVar("_S", bound=Server)
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stack:
+    """Context manager that holds the workspace's lock and owns its servers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._servers: list[Server] = []
+        self._lock: int | None = None
+
+    def refuse_occupied(self, *servers: Server) -> None:
+        """Check all ports first, so that an hour of training doesn't end at an occupied one."""
+        refuse_occupied([port for server in servers for port in server.ports])
+
+    def start(self, server: _S) -> _S:
+        """Start it and own it from now on."""
+        server.start()
+        self._servers.append(server)
+        return server
+
+    def check(self) -> None:
+        """Raises `EarlyDeathError` when one of the servers ended by itself."""
+        for server in self._servers:
+            server.check()
+
+    def watch(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Stay until a server dies (raises), `until()` turns true (returns) or a signal arrives (raises)."""
+        while not until():
+            self.check()
+            time.sleep(0.2)
+
+    def __enter__(self) -> Self:
+        self._lock = _lock(self._settings.workspace)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _undisturbed():
+            while self._servers:
+                self._servers.pop().stop()
+            if self._lock is not None:
+                os.close(self._lock)
+
+
+@contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """SIGTERM and a closed terminal end the block like Ctrl-C does: by `KeyboardInterrupt`."""
+    before = {number: signal.signal(number, _interrupt) for number in _STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C must not cut the shutdown short; every stop is bounded by its grace."""
+    if not _in_main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _lock(workspace: Path) -> int:
+    """Take the workspace; the kernel gives it back when this process ends, however it ends."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(workspace / "stack.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(descriptor, 32).decode().strip() or "unknown"
+        os.close(descriptor)
+        raise WorkspaceInUseError(
+            f"workspace {workspace} is in use by another stack (pid {owner}); stop it or set TRIDENT_HOME"
+        ) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor

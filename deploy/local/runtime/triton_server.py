@@ -1,0 +1,130 @@
+"""The wheel's real tritonserver on this machine, with its python backend and ours."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from secrets import token_hex
+
+from deploy.local import layout
+from deploy.local.errors import PlatformError
+from deploy.local.processes.ports import Port
+from deploy.local.readiness import http_status
+from deploy.local.runtime.environment import child_environment
+from deploy.local.runtime.server import Server
+from deploy.settings import ROOT, Settings
+
+OUR_BACKENDS = ROOT / "deploy" / "triton" / "backends"
+SHM_BYTES = 8 << 20
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class TritonServer(Server):
+    """Starts with nothing loaded (explicit mode); the exporter loads models over gRPC.
+
+    `backends` are folders whose sub-folders are python-based backends; `flags` are added to the command line.
+    """
+
+    name = "triton"
+    exit_seconds = 15
+    grace = exit_seconds + 5.0
+
+    def __init__(
+        self, settings: Settings, backends: Sequence[Path] = (OUR_BACKENDS,), flags: Sequence[str] = ()
+    ) -> None:
+        super().__init__(settings)
+        self._backends = tuple(backends)
+        self._flags = tuple(flags)
+        self.shm_prefix = f"trident-{token_hex(6)}-"
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """HTTP (for perf_analyzer and health), gRPC and metrics."""
+        s = self.settings
+        return (
+            _port(s.triton_http_port, "HTTP"),
+            _port(s.triton_grpc_port, "gRPC"),
+            _port(s.triton_metrics_port, "metrics"),
+        )
+
+    @property
+    def backend_directory(self) -> Path:
+        """Where Triton finds its own python backend and ours side by side."""
+        return self.settings.workspace / "triton-backends"
+
+    def prepare(self) -> None:
+        """Check what Triton itself would fail on without a word, and assemble the backend directory."""
+        if problem := launch_problem():
+            raise PlatformError(problem)
+        self.settings.runtime_repository.mkdir(parents=True, exist_ok=True)
+        self._assemble_backends()
+
+    def command(self) -> Sequence[str | Path]:
+        """Loopback addresses only, explicit model control, complete configurations expected."""
+        s = self.settings
+        return [
+            layout.triton_binary(),
+            f"--model-repository={s.runtime_repository.resolve()}",
+            f"--backend-directory={self.backend_directory.resolve()}",
+            f"--cache-directory={layout.triton_home() / 'caches'}",
+            "--model-control-mode=explicit",
+            "--disable-auto-complete-config",
+            "--allow-http=true",
+            f"--http-address={s.host}",
+            f"--http-port={s.triton_http_port}",
+            f"--grpc-address={s.host}",
+            f"--grpc-port={s.triton_grpc_port}",
+            f"--metrics-address={s.host}",
+            f"--metrics-port={s.triton_metrics_port}",
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
+            f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
+            f"--exit-timeout-secs={self.exit_seconds}",
+            *self._flags,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """The stub embeds the first `python3` on PATH and finds its libraries through LD_LIBRARY_PATH."""
+        return child_environment(self.settings) | triton_variables()
+
+    def ready(self) -> bool:
+        """Server readiness; models are asked for one by one (`wait_model_versions`)."""
+        return http_status(self.settings.host, self.settings.triton_http_port, "/v2/health/ready") == 200
+
+    def _assemble_backends(self) -> None:
+        self.backend_directory.mkdir(parents=True, exist_ok=True)
+        wanted = {"python": layout.stub().parent}
+        for folder in self._backends:
+            wanted |= {model.parent.name: model.parent for model in sorted(folder.glob("*/model.py"))}
+        for stale in self.backend_directory.iterdir():
+            stale.unlink()
+        for name, target in wanted.items():
+            (self.backend_directory / name).symlink_to(target.resolve())
+
+
+def _port(number: int, service: str) -> Port:
+    variable = f"TRIDENT_TRITON_{service.upper()}_PORT"
+    return Port(number=number, purpose=f"Triton {service}", variable=variable)
+
+
+def triton_variables() -> dict[str, str]:
+    """What the server and its stubs need: their Python first, their libraries, and one thread per kernel."""
+    folders = [layout.triton_libraries(), layout.libpython_folder(layout.TRITON.python)]
+    libraries = [str(folder) for folder in folders if folder]
+    libraries += os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    path = f"{layout.TRITON.path / 'bin'}:{os.environ.get('PATH', os.defpath)}"
+    searched = ":".join(filter(None, libraries))
+    return {"PATH": path, "LD_LIBRARY_PATH": searched, **dict.fromkeys(ONE_THREAD, "1")}
+
+
+def launch_problem() -> str | None:
+    """One line saying what keeps Triton from starting here and how to get it; None when nothing does."""
+    try:
+        binary, stub = layout.triton_binary(), layout.stub()
+    except layout.SetupError as error:
+        return str(error)
+    for file in (binary, stub):
+        if not os.access(file, os.X_OK):
+            return f"{file.name} is missing from .venv-triton; run `make setup`"
+    if layout.libpython_folder(layout.TRITON.python) is None:
+        name = f"libpython{layout.TRITON.minor()}"
+        return f"{name}.so.1.0 is missing; apt-get install {name}"
+    return None

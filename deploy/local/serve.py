@@ -1,0 +1,65 @@
+"""From whatever the workspace holds to an answering API: pipeline, servers, release."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import redis
+from rich.console import Console
+
+from deploy.local.errors import PlatformError
+from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
+from deploy.local.steps import LEARNING, MATERIALIZE, PUBLISH, RESTORE, Steps
+from deploy.settings import Settings
+from feature_repo.schema import SCHEMA
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Platform:
+    """What is up."""
+
+    stack: Stack
+    url: str
+
+
+@contextmanager
+def platform(settings: Settings, console: Console) -> Iterator[Platform]:
+    """Redis → what the pipeline lacks → Triton → publish or load → API; everything stops with the block."""
+    store, triton, api = RedisServer(settings), TritonServer(settings), ApiServer(settings)
+    with Stack(settings) as stack:
+        stack.refuse_occupied(store, triton, api)
+        steps = Steps(settings, console, stack.check)
+        stack.start(store)
+        if steps.run_missing(LEARNING, stale=lambda step: step is MATERIALIZE and not materialized(settings)):
+            steps.forget(PUBLISH)
+        stack.start(triton)
+        if not steps.run_missing([PUBLISH]):
+            steps.run(RESTORE)
+        stack.start(api)
+        yield Platform(stack=stack, url=api.url)
+
+
+def materialized(settings: Settings) -> bool:
+    """Whether Redis holds the user features of this schema (false after its data was removed)."""
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=5.0) as store:
+        return bool(store.exists(f"materialized:{SCHEMA.hash}"))
+
+
+def known_users(settings: Settings, count: int) -> list[str]:
+    """`count` users that have features, always the same ones of the same data."""
+    prefix = f"user:{SCHEMA.hash}:"
+    with redis.Redis.from_url(settings.redis_url, socket_timeout=5.0, decode_responses=True) as store:
+        found = sorted(islice(store.scan_iter(f"{prefix}*", count=1000), 20_000))
+    if not found:
+        raise PlatformError(f"Redis holds no user features ({prefix}*); run `python -m training materialize`")
+    return [key.removeprefix(prefix) for key in found[:: max(1, len(found) // count)][:count]]
+
+
+def greeting(url: str, user_id: str) -> str:
+    """What to do with the running platform."""
+    return (
+        f"Trident answers on [bold]{url}[/] (documentation: {url}/docs)\n"
+        f"  curl '{url}/recommend?user_id={user_id}&num_items=10'\n"
+        "Ctrl-C stops everything."
+    )

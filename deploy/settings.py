@@ -1,0 +1,128 @@
+"""Everything the environment may say, read in this one module and passed on as a value.
+
+Variables are named `TRIDENT_<FIELD>` (`TRIDENT_API_PORT=9000`); one that is not listed here is an error, because
+a misspelt setting that is silently ignored is worse than none.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[1]
+PREFIX = "TRIDENT_"
+
+
+class SettingsError(ValueError):
+    """The environment holds a value that cannot be used; the message names the variable and the fix."""
+
+
+class Settings(BaseSettings):
+    """Paths, ports and choices of one run. Ports are TCP on `host`; times are seconds unless the name says ms."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Field(default=ROOT / "var", description="everything generated lives below")
+    source: str = Field(default="sample", pattern=r"^[a-z][a-z0-9_]*$", description="adapter of the raw data")
+    data: Path | None = Field(
+        default=None, description="folder with the source's files; the sample needs none"
+    )
+    seed: int = Field(default=1, ge=0, description="seed of the sample and of training")
+    size: Literal["tiny", "default"] = Field(default="default", description="size of the generated sample")
+
+    host: str = "127.0.0.1"
+    api_port: int = Field(default=8080, ge=1, le=65535)
+    redis_port: int = Field(default=6390, ge=1, le=65535)
+    triton_http_port: int = Field(default=8000, ge=1, le=65535)
+    triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
+    triton_metrics_port: int = Field(default=8002, ge=1, le=65535)
+
+    redis_memory: str = Field(
+        default="2gb", description="Redis maxmemory; writes that can't evict a cache then fail"
+    )
+    system_packages: Literal["install", "check"] = Field(
+        default="install", description="whether set-up may call apt-get for what is missing"
+    )
+
+    profile: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="which generated Triton configs"
+    )
+    spark_master: str = "local[2]"
+    spark_memory: str = "4g"
+    index: Literal["flat", "ivf", "hnsw"] = Field(default="ivf", description="FAISS index of a release")
+    deadline_ms: float = Field(default=100.0, gt=0, description="a recommendation answers within this")
+    max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
+    stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def workspace(self) -> Path:
+        """One folder per (source, seed, size), so that one source's data never mixes with another's."""
+        name = f"sample-{self.size}-{self.seed}" if self.source == "sample" else self.source
+        return self.home / name
+
+    @property
+    def raw(self) -> Path:
+        """Canonical input tables: events, impressions, items, users."""
+        return self.workspace / "raw"
+
+    @property
+    def tables(self) -> Path:
+        """Validated tables, quarantine and the validation report."""
+        return self.workspace / "tables"
+
+    @property
+    def features(self) -> Path:
+        """Feature snapshots (Feast's offline store), examples and vocabularies."""
+        return self.workspace / "features"
+
+    @property
+    def lines(self) -> Path:
+        """Trained lines, `lines/L`."""
+        return self.workspace / "lines"
+
+    @property
+    def releases(self) -> Path:
+        """Releases, `releases/N`."""
+        return self.workspace / "releases"
+
+    @property
+    def runtime_repository(self) -> Path:
+        """The model repository Triton serves: generated, never tracked."""
+        return self.workspace / "model_repository"
+
+    @property
+    def logs(self) -> Path:
+        """Log files of the local runtime."""
+        return self.workspace / "log"
+
+    @property
+    def redis_url(self) -> str:
+        """Where features, caches and the traffic record live."""
+        return f"redis://{self.host}:{self.redis_port}/0"
+
+    @property
+    def triton_url(self) -> str:
+        """Triton's gRPC endpoint, `host:port`."""
+        return f"{self.host}:{self.triton_grpc_port}"
+
+
+def _refuse_unknown_variables() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """Read the environment once. Raises `SettingsError` naming the variable and what is wrong with it."""
+    _refuse_unknown_variables()
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(problems) from None

@@ -1,0 +1,139 @@
+"""One generation of the catalogue: a FAISS index and, row for row, the item table it points into.
+
+Files of a version folder (all written by the exporter, memory-mapped here):
+`index.faiss`; `keys.npy` int64 [n]; `ids.npy` uint8 [n, width], UTF-8 padded with NUL; `features.npy` float32
+[n, features]; `rules.npy` float32 [n, columns]; `regions.npy` uint64 [n, words], bit b set where the item may be
+shown in region b, bit 0 standing for every country without a bit; `table.json`: sizes, search settings, and
+`regions` {country code: bit}.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+Arrays = dict[str, np.ndarray]
+GPU_DEPTH = 2048  # GPU FAISS selects at most this many (GpuIndex.h, getMaxKSelection)
+TABLES = ("keys", "ids", "features", "rules", "regions")
+
+
+class CatalogueError(ValueError):
+    """The generation's files do not fit together, or a query does not fit the index."""
+
+
+class Catalogue:
+    """Search, filter and gather. Thread-safe for reading; `gpu` is a CUDA device id or None."""
+
+    def __init__(self, folder: Path, k: int, gpu: int | None = None, threads: int = 1) -> None:
+        faiss.omp_set_num_threads(threads)
+        self.k = k
+        self.facts = json.loads((folder / "table.json").read_text())
+        self._table: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in TABLES}
+        self._index = _open_index(str(folder / "index.faiss"), self.facts, gpu)
+        self.size = int(self._index.ntotal)
+        self._deepest = self.size if gpu is None else min(self.size, GPU_DEPTH)
+        self._check()
+        columns = {name: i for i, name in enumerate(self.facts["rule_columns"])}
+        rules = self._table["rules"]
+        self._sellable = (rules[:, columns["in_stock"]] > 0) & (rules[:, columns["is_safe"]] > 0)
+        self._bits = {int(code): int(bit) for code, bit in self.facts["regions"].items()}
+        self._allowed: dict[int, np.ndarray] = {}
+
+    def search(self, queries: np.ndarray, countries: np.ndarray) -> Arrays:
+        """[b, d] embeddings and [b] country codes → arrays [b, k, …] and `count` [b, 1]; rows past count are zero."""
+        if queries.ndim != 2 or queries.shape[1] != self._index.d:
+            raise CatalogueError(
+                f"user_embedding has shape {queries.shape}, the index has dimension {self._index.d}"
+            )
+        if not np.isfinite(queries).all():
+            raise CatalogueError("user_embedding holds a non-finite value")
+        rows = np.zeros((len(queries), self.k), np.int64)
+        similarity = np.zeros((len(queries), self.k), np.float32)
+        count = np.zeros((len(queries), 1), np.int32)
+        bits = [self._bits.get(int(code), 0) for code in countries]
+        for bit in sorted(set(bits)):
+            members = np.flatnonzero(np.asarray(bits) == bit)
+            for member, (hits, scores) in zip(members, self._filtered(queries[members], bit), strict=True):
+                rows[member, : len(hits)], similarity[member, : len(hits)] = hits, scores
+                count[member] = len(hits)
+        return self._gather(rows, similarity, count)
+
+    def _filtered(self, queries: np.ndarray, bit: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The best k rows allowed in the region, for each query; over-retrieves by what the filter will take."""
+        allowed = self._allowed_in(bit)
+        available = int(allowed.sum())
+        if available == 0:
+            return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        wanted = min(self.k, available)
+        depth = min(self._deepest, int(wanted * self.size / available * 1.1) + 16)
+        scores, rows = self._index.search(queries, depth)
+        found = [_keep(r, s, allowed, self.k) for r, s in zip(rows, scores, strict=True)]
+        short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
+        for i in short:
+            found[i] = self._exhaustive(queries[i : i + 1], allowed)
+        return found
+
+    def _exhaustive(self, query: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Every list probed, every row ranked: the answer when the cheap search came back short."""
+        scores, rows = self._index.search(query, self._deepest, params=_all_lists(self._index))
+        return _keep(rows[0], scores[0], allowed, self.k)
+
+    def _allowed_in(self, bit: int) -> np.ndarray:
+        if bit not in self._allowed:
+            word = self._table["regions"][:, bit // 64]
+            self._allowed[bit] = self._sellable & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
+        return self._allowed[bit]
+
+    def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
+        past = np.arange(self.k) >= count
+        taken = {name: self._table[name][rows] for name in ("keys", "ids", "features", "rules")}
+        in_region = np.ones((*rows.shape, 1), np.float32)
+        taken["rules"] = np.concatenate([taken["rules"], in_region], axis=2)
+        for array in taken.values():
+            array[past] = 0
+        return {
+            "item_key": taken["keys"],
+            "item_id": taken["ids"],
+            "similarity": similarity,
+            "item_features": taken["features"],
+            "rules": taken["rules"],
+            "count": count,
+        }
+
+    def _check(self) -> None:
+        sizes = {"index.faiss": self.size} | {f"{n}.npy": len(a) for n, a in self._table.items()}
+        if set(sizes.values()) != {self.facts["items"]}:
+            raise CatalogueError(f"table.json says {self.facts['items']} items, the files have {sizes}")
+        if self._index.d != self.facts["dimension"] or self._index.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise CatalogueError(
+                f"index has dimension {self._index.d}, metric {self._index.metric_type}; "
+                f"expected {self.facts['dimension']}, inner product"
+            )
+
+
+def _keep(rows: np.ndarray, scores: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    kept = (rows >= 0) & allowed[rows]  # FAISS pads with -1
+    return rows[kept][:k], scores[kept][:k]
+
+
+def _open_index(path: str, facts: Mapping[str, object], gpu: int | None) -> faiss.Index:
+    index = faiss.read_index(path)
+    if isinstance(index, faiss.IndexIVF):
+        index.nprobe = int(str(facts["nprobe"]))
+    if isinstance(index, faiss.IndexHNSW):
+        index.hnsw.efSearch = int(str(facts["ef_search"]))
+    if gpu is None:
+        return index
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise CatalogueError("KIND_GPU asks for GPU FAISS; install faiss-gpu in Triton's environment")
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), gpu, index)
+
+
+def _all_lists(index: faiss.Index) -> faiss.SearchParameters | None:
+    if isinstance(index, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(nprobe=index.nlist)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(efSearch=index.ntotal)
+    return None

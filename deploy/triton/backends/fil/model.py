@@ -1,0 +1,53 @@
+"""The `fil` backend on CPU: a Treelite checkpoint, the same config.pbtxt as the C++ FIL backend."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from forest import Forest  # noqa: E402
+from trident_backend import Arrays, ConfigError, ModelArgs, answer  # noqa: E402
+
+# fil_backend src/shared_state.h, RapidsSharedState::load
+PARAMETERS = {
+    "model_type": 'get_config_param<std::string>("model_type", "xgboost")',
+    "is_classifier": 'get_config_param<bool>("is_classifier"), required since 25.09',
+    "cpu_nthread": 'get_config_param<int>("cpu_nthread", -1)',
+    "layout": 'get_config_param<std::string>("layout", "depth_first"); memory layout, GPU and CPU of FIL only',
+    "chunk_size": 'get_config_param<int>("chunk_size", 1); GPU and CPU of FIL only',
+}
+
+
+class TritonPythonModel:
+    """Serves `checkpoint.tl`: input__0 [n, features] → output__0 [n, classes]."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the forest. A configuration that would change the answer's meaning is refused."""
+        self._args = ModelArgs.read(args, PARAMETERS)
+        self._require("model_type", "treelite_checkpoint")
+        self._require("is_classifier", "false")
+        if self._args.gpu is not None:
+            raise ConfigError(
+                f"model {self._args.name}: this engine has no GPU; use the C++ FIL backend for KIND_GPU"
+            )
+        threads = self._args.integer("cpu_nthread", -1, least=-1)
+        cores = os.cpu_count() or 1
+        self._forest = Forest(self._args.file("checkpoint.tl"), cores if threads < 1 else threads)
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Score all queued requests in one call."""
+        return answer(requests, self._args, self._compute)
+
+    def _compute(self, inputs: Arrays) -> Arrays:
+        return {"output__0": self._forest.predict(inputs["input__0"])}
+
+    def _require(self, key: str, value: str) -> None:
+        found = self._args.parameter(key, "(missing)")
+        if found != value:
+            raise ConfigError(
+                f"model {self._args.name}: parameter {key} is {found!r}; only {value!r} is served here"
+            )

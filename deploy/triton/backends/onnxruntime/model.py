@@ -1,0 +1,62 @@
+"""The `onnxruntime` backend: an ONNX model, the same config.pbtxt as the C++ ONNX Runtime backend."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import onnxruntime as ort
+from trident_backend import Arrays, ConfigError, ModelArgs, answer
+
+# onnxruntime_backend src/onnxruntime.cc, ModelState::ModelState
+PARAMETERS = {
+    "intra_op_thread_count": 'TryParseModelStringParameter(params, "intra_op_thread_count", …, 0)',
+    "inter_op_thread_count": 'TryParseModelStringParameter(params, "inter_op_thread_count", …, 0)',
+    "execution_mode": 'TryParseModelStringParameter(params, "execution_mode", …, 0); 0 sequential, 1 parallel',
+}
+
+
+class TritonPythonModel:
+    """Serves `model.onnx`; the configured tensors must be the graph's own."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Open the session on the instance's device and check its tensors against the configuration."""
+        self._args = ModelArgs.read(args, PARAMETERS)
+        self._session = ort.InferenceSession(
+            self._args.file("model.onnx"), self._options(), providers=_providers(self._args.gpu)
+        )
+        self._outputs = self._args.tensors("output")
+        self._check("input", self._args.tensors("input"), [i.name for i in self._session.get_inputs()])
+        self._check("output", self._outputs, [o.name for o in self._session.get_outputs()])
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Run all queued requests as one batch."""
+        return answer(requests, self._args, self._compute)
+
+    def _compute(self, inputs: Arrays) -> Arrays:
+        return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+
+    def _options(self) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._args.integer("intra_op_thread_count", 0)
+        options.inter_op_num_threads = self._args.integer("inter_op_thread_count", 0)
+        if self._args.integer("execution_mode", 0):
+            options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return options
+
+    def _check(self, side: str, configured: list[str], graph: list[str]) -> None:
+        if sorted(configured) != sorted(graph):
+            raise ConfigError(f"model {self._args.name}: {side} tensors {configured}, the graph has {graph}")
+
+
+def _providers(gpu: int | None) -> list[Any]:
+    if gpu is None:
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise ConfigError(
+            "KIND_GPU asks for the CUDA execution provider; install onnxruntime-gpu in Triton's environment"
+        )
+    return [("CUDAExecutionProvider", {"device_id": gpu}), "CPUExecutionProvider"]

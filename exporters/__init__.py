@@ -1,0 +1,1 @@
+"""Trained models to one release: ONNX, Treelite, FAISS, item table; gated, hashed, published into Triton."""

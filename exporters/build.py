@@ -1,0 +1,158 @@
+"""Building release N: a trained line and the catalogue as of now, gated, hashed, in place with one rename."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import faiss
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from feature_repo.store import read_items
+
+from deploy.settings import ROOT, Settings
+from exporters.errors import ExportError
+from exporters.forest import edge_rows, export_forest, gate_forest
+from exporters.graphs import gate_graphs
+from exporters.index import build_index
+from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries
+from exporters.table import ItemTable, item_table, write_table
+from feature_repo.schema import SCHEMA
+from feature_repo.vectors import Floats
+from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, RANKER, USER_TOWER
+from training.dataset import Dataset
+from training.lines import ASSEMBLE as ASSEMBLE_FILE
+from training.lines import FOREST, Line
+from training.lines import ITEM_TOWER as ITEM_TOWER_FILE
+from training.lines import USER_TOWER as USER_TOWER_FILE
+from training.matrices import Graphs
+
+Report = Callable[[str], None]
+GRAPHS = {USER_TOWER.name: USER_TOWER_FILE, ITEM_TOWER.name: ITEM_TOWER_FILE, ASSEMBLE.name: ASSEMBLE_FILE}
+GATE_ROWS = 2000
+
+
+def build_release(settings: Settings, line: Line, report: Report) -> Path:
+    """Build the next release of `line` in a draft folder and rename it into place. Raises ExportError."""
+    settings.releases.mkdir(parents=True, exist_ok=True)
+    clean_drafts(settings.releases)
+    number = max(release_numbers(settings.releases), default=0) + 1
+    draft = Path(tempfile.mkdtemp(prefix=".release-", dir=settings.releases))
+    try:
+        manifest = _fill(settings, line, number, draft, report)
+        (draft / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+        draft.chmod(0o755)
+        sync_tree(draft)
+        return draft.rename(settings.releases / str(number))
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def release_numbers(folder: Path) -> list[int]:
+    """Numbers of the finished releases, ascending."""
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / FILE).is_file())
+
+
+def clean_drafts(folder: Path) -> None:
+    """Remove what an interrupted build left behind."""
+    for draft in folder.glob(".release-*"):
+        shutil.rmtree(draft)
+
+
+def load_item_table(settings: Settings) -> ItemTable:
+    """The catalogue of this moment, features by Feast's offline read."""
+    ids, features = read_items(settings)
+    items = pq.read_table(settings.tables / "items").to_pandas()
+    return item_table(ids, features, items, pd.Timestamp(Dataset(settings.features).facts["as_of"]))
+
+
+def sync_tree(folder: Path) -> None:
+    """fsync every file below the folder, then the folders: after the rename a crash loses nothing."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Report) -> Manifest:
+    dataset = Dataset(settings.features)
+    report("item table")
+    table = load_item_table(settings)
+    gates = _line_artifacts(line, dataset, draft, report)
+    report(f"{settings.index} index over {len(table)} items")
+    facts = _catalogue_artifacts(settings, line, dataset, table, draft)
+    versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
+    return Manifest(
+        release=number,
+        line=line.number,
+        schema_hash=SCHEMA.hash,
+        tower_digest=line.tower_digest,
+        index=facts,
+        slots={n: Slot(model=n, version=v, files=file_entries(draft / n)) for n, v in versions.items()},
+        source=settings.source,
+        as_of=str(dataset.facts["as_of"]),
+        libraries=line.facts["libraries"],
+        gates=gates,
+        metrics=line.metrics,
+        git_revision=_git_revision(),
+        created_at=datetime.now(UTC),
+    )
+
+
+def _line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) -> dict[str, float]:
+    """Copy the graphs, convert the forest, gate all four; returns the gates' figures."""
+    report("parity gates: graphs")
+    rng = np.random.default_rng(0)
+    gates = gate_graphs(line.folder, _sample(dataset.users.rows, rng), _sample(dataset.items.rows, rng))
+    for slot, file in GRAPHS.items():
+        (draft / slot).mkdir()
+        shutil.copyfile(line.folder / file, draft / slot / "model.onnx")
+    report("parity gate: forest")
+    (draft / RANKER.name).mkdir()
+    checkpoint = draft / RANKER.name / RANKER.artifact
+    export_forest(line.folder / FOREST, checkpoint)
+    booster = lgb.Booster(model_file=str(line.folder / FOREST))
+    return gates | {"ranker": gate_forest(booster, checkpoint, gate_matrix(dataset, line, booster))}
+
+
+def gate_matrix(dataset: Dataset, line: Line, booster: lgb.Booster) -> Floats:
+    """Ranker rows to compare engines on: real ones from the test window and edge rows."""
+    examples = dataset.examples("test")
+    matrix = Graphs(line.folder).matrix(dataset, examples)
+    return edge_rows(booster, _sample(matrix, np.random.default_rng(0)))
+
+
+def _catalogue_artifacts(
+    settings: Settings, line: Line, dataset: Dataset, table: ItemTable, draft: Path
+) -> IndexFacts:
+    graphs = Graphs(line.folder)
+    vectors = graphs.embed_items(table.features)
+    if not np.isfinite(vectors).all():
+        raise ExportError("the item tower answers non-finite vectors; train the line again")
+    queries = graphs.embed_users(_sample(dataset.users.rows, np.random.default_rng(1), 500))
+    index, facts = build_index(settings.index, vectors, queries)
+    folder = draft / CANDIDATE_SEARCH.name
+    folder.mkdir()
+    faiss.write_index(index, str(folder / CANDIDATE_SEARCH.artifact))
+    write_table(folder, table, facts, line.tower_digest)
+    return facts
+
+
+def _sample(rows: Floats, rng: np.random.Generator, size: int = GATE_ROWS) -> Floats:
+    return rows[rng.choice(len(rows), min(size, len(rows)), replace=False)]
+
+
+def _git_revision() -> str | None:
+    try:
+        command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

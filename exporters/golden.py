@@ -1,0 +1,125 @@
+"""Golden queries: a published release must answer, through Triton, what its own artifacts say it should."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import faiss
+import lightgbm as lgb
+import numpy as np
+
+from deploy.settings import Settings
+from exporters.build import gate_matrix
+from exporters.errors import GateError
+from exporters.forest import check_scores
+from exporters.manifest import Manifest
+from exporters.server import Server
+from feature_repo.vectors import Floats, context_array
+from model_repository.contract import (
+    CANDIDATE_SEARCH,
+    CANDIDATES,
+    RANKER,
+    RECOMMEND,
+    USER_TOWER,
+    recommend_name,
+)
+from training.dataset import Dataset
+from training.lines import FOREST, Line
+from training.matrices import Graphs
+from training.models.onnx import run, session
+
+QUERIES = 16
+LEAST_RECALL = 0.9
+TOWER_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Checks one release on one server."""
+
+    settings: Settings
+    manifest: Manifest
+    line: Line
+    release: Path
+
+    def check(self, server: Server) -> dict[str, float]:
+        """Figures of all golden checks. Raises GateError or ServerError."""
+        dataset = Dataset(self.settings.features)
+        rows = dataset.users.rows[np.random.default_rng(2).choice(len(dataset.users.rows), QUERIES)]
+        embeddings, difference = self._embed(server, rows)
+        answers = [self._recommend(server, row, e) for row, e in zip(rows, embeddings, strict=True)]
+        return {
+            "golden_user_tower": difference,
+            "golden_ranker": self._ranker(server, dataset),
+            "golden_recall": self._recall(embeddings, [keys for keys, _ in answers]),
+            "golden_scores": max(worst for _, worst in answers),
+        }
+
+    def _embed(self, server: Server, rows: Floats) -> tuple[Floats, float]:
+        found = server.infer(USER_TOWER, *self._served("user_tower"), {"user_features": rows})[
+            "user_embedding"
+        ]
+        expected = Graphs(self.line.folder).embed_users(rows)
+        difference = float(np.abs(found.astype(np.float32) - expected).max())
+        if not difference <= TOWER_TOLERANCE:
+            raise GateError(f"user_tower on Triton differs from its graph by {difference:.2e}")
+        return expected, difference
+
+    def _ranker(self, server: Server, dataset: Dataset) -> float:
+        """The served forest against LightGBM, edge rows included."""
+        booster = lgb.Booster(model_file=str(self.line.folder / FOREST))
+        matrix = gate_matrix(dataset, self.line, booster)
+        found = server.infer(RANKER, *self._served("ranker"), {"input__0": matrix})["output__0"]
+        return check_scores("ranker on Triton", found, booster.predict(matrix))
+
+    def _recommend(self, server: Server, row: Floats, embedding: Floats) -> tuple[np.ndarray, float]:
+        """Keys the whole path answers, and how far its scores are from LightGBM on the same candidates."""
+        context = context_array(datetime(2026, 1, 1, 12, tzinfo=UTC), "mobile", "DE", "home")
+        inputs = {
+            "user_features": row[None],
+            "user_embedding": embedding[None],
+            "country": np.zeros((1, 1), np.int32),
+            "context_features": context[None],
+        }
+        number = self.manifest.release
+        answer = server.infer(RECOMMEND, recommend_name(number), 1, inputs)
+        count = int(answer["count"][0, 0])
+        keys = np.asarray(answer["item_key"][0, :count])
+        matrix = run(
+            session(self.line.folder / "assemble.onnx", 1),
+            {
+                "user_features": row[None],
+                "context_features": context[None],
+                "similarity": answer["similarity"][:, :count],
+                "item_features": self._features(keys)[None],
+            },
+        )
+        expected = lgb.Booster(model_file=str(self.line.folder / FOREST)).predict(matrix)
+        return keys, check_scores(recommend_name(number), answer["scores"][:count], expected)
+
+    def _features(self, keys: np.ndarray) -> Floats:
+        folder = self.release / CANDIDATE_SEARCH.name
+        stored = np.load(folder / "keys.npy")
+        order = np.argsort(stored)
+        rows = order[np.searchsorted(stored, keys, sorter=order)]
+        return np.asarray(np.load(folder / "features.npy", mmap_mode="r")[rows])
+
+    def _recall(self, embeddings: Floats, answers: list[np.ndarray]) -> float:
+        """Overlap with an exact search over the items sellable everywhere (country 0)."""
+        folder = self.release / CANDIDATE_SEARCH.name
+        vectors = Graphs(self.line.folder).embed_items(np.load(folder / "features.npy"))
+        rules, regions = np.load(folder / "rules.npy"), np.load(folder / "regions.npy")
+        allowed = np.flatnonzero(
+            (rules[:, 3] > 0) & (rules[:, 4] > 0) & (regions[:, 0] & np.uint64(1)).astype(bool)
+        )
+        keys = np.load(folder / "keys.npy")[allowed]
+        k = min(CANDIDATES, len(allowed))
+        exact = faiss.knn(embeddings, vectors[allowed], k, metric=faiss.METRIC_INNER_PRODUCT)[1]
+        hits = sum(len(np.intersect1d(keys[e], a)) for e, a in zip(exact, answers, strict=True))
+        recall = float(hits / exact.size)
+        if recall < LEAST_RECALL:
+            raise GateError(f"candidates on Triton: golden recall {recall:.3f}, need {LEAST_RECALL}")
+        return recall
+
+    def _served(self, slot: str) -> tuple[str, int]:
+        return self.manifest.slots[slot].model, self.manifest.version(slot)

@@ -1,0 +1,117 @@
+"""`releases/N/manifest.json`: what a release is, and the hash of every file of it."""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from exporters.errors import ManifestError
+
+FILE = "manifest.json"
+SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json")  # what a release may hold; no pickle
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Part):
+    """One file: size in bytes and SHA-256."""
+
+    size: int
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Slot(_Part):
+    """A role in the path, the Triton model and version that fill it, and its files."""
+
+    model: str
+    version: Annotated[int, Field(ge=1)]
+    files: dict[str, FileEntry]
+
+
+class IndexFacts(_Part):
+    """How the index searches, and the recall@500 it reaches against exact search on user embeddings."""
+
+    kind: Literal["flat", "ivf", "hnsw"]
+    items: int
+    dimension: int
+    metric: Literal["inner_product"] = "inner_product"
+    nlist: int = 0
+    nprobe: int = 0
+    ef_search: int = 0
+    recall_at_500: float
+
+
+class Manifest(_Part):
+    """A release: a line and one build of its catalogue."""
+
+    release: Annotated[int, Field(ge=1)]
+    line: Annotated[int, Field(ge=1)]
+    slots: dict[str, Slot]
+    index: IndexFacts
+    schema_hash: str
+    tower_digest: str
+    source: str
+    as_of: str
+    libraries: dict[str, str]
+    gates: dict[str, float]
+    metrics: dict[str, Any]
+    parent: int | None = None
+    overlay_position: str | None = None
+    git_revision: str | None = None
+    created_at: datetime
+
+    def version(self, slot: str) -> int:
+        """The version that fills a slot."""
+        return self.slots[slot].version
+
+
+def file_entries(folder: Path) -> dict[str, FileEntry]:
+    """Entries of every file below a slot's folder. Raises ManifestError for what a release may not hold."""
+    entries = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.suffix not in SUFFIXES:
+            raise ManifestError(f"{path}: a release holds plain files of {', '.join(SUFFIXES)}, nothing else")
+        entries[str(path.relative_to(folder))] = FileEntry(size=path.stat().st_size, sha256=sha256(path))
+    return entries
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(folder: Path) -> Manifest:
+    """Read a release's manifest. Raises ManifestError."""
+    path = folder / FILE
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}; not a release") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ManifestError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def verify(folder: Path) -> Manifest:
+    """Read the manifest and check every file against it. Raises ManifestError naming the first difference."""
+    manifest = read(folder)
+    for name, slot in manifest.slots.items():
+        found = file_entries(folder / name)
+        for file in sorted(found.keys() | slot.files.keys()):
+            if file not in found:
+                raise ManifestError(f"release {manifest.release}: {name}/{file} is missing")
+            if file not in slot.files:
+                raise ManifestError(f"release {manifest.release}: {name}/{file} is not in the manifest")
+            if found[file] != slot.files[file]:
+                raise ManifestError(
+                    f"release {manifest.release}: {name}/{file} differs from the manifest's SHA-256"
+                )
+    extra = sorted({p.name for p in folder.iterdir()} - set(manifest.slots) - {FILE})
+    if extra:
+        raise ManifestError(f"release {manifest.release}: {extra} are not in the manifest")
+    return manifest

@@ -1,0 +1,171 @@
+"""Publishing a release: verify → install into the runtime repository → load → golden queries → traffic.
+
+A version folder is written once, under its final name, by a rename; Triton is asked to load, and touches only what is
+new. Killed anywhere, the releases that served keep serving, and the next run starts over.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from deploy.settings import Settings
+from exporters.build import load_item_table, release_numbers, sync_tree
+from exporters.errors import ExportError
+from exporters.golden import Golden
+from exporters.manifest import Manifest, read, verify
+from exporters.server import Server
+from exporters.table import popular_items
+from exporters.traffic import TrafficStore
+from model_repository.contract import BY_NAME, Profile, recommend_name
+from model_repository.render import model_config, recommend_config, text
+from model_repository.traffic import Popular, ServedRelease, Traffic
+from training.lines import Line
+
+Report = Callable[[str], None]
+RECOMMEND_VERSION = 1  # an ensemble's name carries the release; its only version is 1
+
+
+def publish(settings: Settings, number: int, report: Report, promote: bool = True) -> dict[str, float]:
+    """Put release `number` on Triton, prove it, and let traffic go to it. Returns the golden figures.
+
+    Raises ExportError; nothing that served before is touched then.
+    """
+    server = Server(settings.triton_url)
+    server.check()
+    report("verify hashes")
+    folder = settings.releases / str(number)
+    manifest = verify(folder)
+    install(settings, manifest)
+    report("load on Triton")
+    load(server, manifest)
+    report("golden queries through Triton")
+    line = Line(manifest.line, settings.lines / str(manifest.line))
+    figures = Golden(settings=settings, manifest=manifest, line=line, release=folder).check(server)
+    store = TrafficStore(settings)
+    store.write_popular(Popular(release=number, items=popular_items(load_item_table(settings))))
+    if promote:
+        report("traffic")
+        store.promote(served(manifest), settings.triton_url)
+    return figures
+
+
+def install(settings: Settings, manifest: Manifest) -> None:
+    """Copy what the runtime repository lacks. Raises ExportError when a name's config would change."""
+    repository = settings.runtime_repository
+    repository.mkdir(parents=True, exist_ok=True)
+    clean_drafts(repository)
+    profile = active_profile(settings)
+    for slot in manifest.slots.values():
+        _write_config(repository / slot.model, text(model_config(BY_NAME[slot.model], profile)))
+        source = settings.releases / str(manifest.release) / slot.model
+        _install_version(repository / slot.model / str(slot.version), source)
+    versions = {name: slot.version for name, slot in manifest.slots.items()}
+    ensemble = repository / recommend_name(manifest.release)
+    _write_config(ensemble, text(recommend_config(manifest.release, versions)))
+    (ensemble / str(RECOMMEND_VERSION)).mkdir(exist_ok=True)
+
+
+def load(server: Server, manifest: Manifest) -> None:
+    """Load every part of the release, then the ensemble over them, and wait for each version."""
+    for slot in manifest.slots.values():
+        if not server.ready(slot.model, slot.version):
+            server.load(slot.model)
+    for slot in manifest.slots.values():
+        server.wait(slot.model, slot.version)
+    ensemble = recommend_name(manifest.release)
+    if not server.ready(ensemble, RECOMMEND_VERSION):
+        server.load(ensemble)
+    server.wait(ensemble, RECOMMEND_VERSION)
+
+
+def restore(settings: Settings) -> Traffic:
+    """Load every release that carries traffic on a server that has just started, and put the record back in Redis."""
+    store = TrafficStore(settings)
+    traffic = store.read()
+    if traffic is None:
+        raise ExportError(f"{settings.workspace} has no traffic record; publish a release first")
+    server = Server(settings.triton_url)
+    server.check()
+    for release in traffic.releases:
+        manifest = verify(settings.releases / str(release.release))
+        install(settings, manifest)
+        load(server, manifest)
+        store.restore_popular(release.release)
+    store.write(traffic.model_copy(update={"triton": (settings.triton_url,)}))
+    return traffic
+
+
+def published(settings: Settings) -> list[int]:
+    """Finished releases of the workspace that its traffic record names."""
+    traffic = TrafficStore(settings).mirrored()
+    carried = {served.release for served in traffic.releases} if traffic else set()
+    return [number for number in release_numbers(settings.releases) if number in carried]
+
+
+def unpublished(settings: Settings, line: Line) -> int | None:
+    """The newest release, if it is of this line and never carried traffic."""
+    newest = max(release_numbers(settings.releases), default=0)
+    if newest == 0 or newest in published(settings):
+        return None
+    return newest if read(settings.releases / str(newest)).tower_digest == line.tower_digest else None
+
+
+def served(manifest: Manifest) -> ServedRelease:
+    """The release as the traffic record states it."""
+    slot = manifest.slots
+    return ServedRelease(
+        release=manifest.release,
+        line=manifest.line,
+        user_tower=(slot["user_tower"].model, slot["user_tower"].version),
+        candidates=(slot["candidates"].model, slot["candidates"].version),
+        recommend=(recommend_name(manifest.release), RECOMMEND_VERSION),
+        tower_digest=manifest.tower_digest,
+        schema_hash=manifest.schema_hash,
+    )
+
+
+def active_profile(settings: Settings) -> Profile:
+    """The profile asked for; `auto` is `gpu` where a CUDA device is visible."""
+    if settings.profile != "auto":
+        return settings.profile
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def clean_drafts(repository: Path) -> None:
+    """Remove version folders an interrupted publish left unfinished."""
+    for draft in repository.glob("*/.version-*"):
+        shutil.rmtree(draft)
+
+
+def _write_config(folder: Path, content: str) -> None:
+    path = folder / "config.pbtxt"
+    if path.exists():
+        if path.read_text() != content:
+            raise ExportError(
+                f"{folder.name}: the runtime repository serves another config.pbtxt under this name; "
+                "a changed contract needs a new model name"
+            )
+        return
+    folder.mkdir(exist_ok=True)
+    draft = folder / ".config.pbtxt"
+    draft.write_text(content)
+    draft.rename(path)
+
+
+def _install_version(target: Path, source: Path) -> None:
+    """Hard-link (or copy) an artifact folder and rename it into place; an existing version is left untouched."""
+    if target.exists():
+        return
+    draft = Path(tempfile.mkdtemp(prefix=".version-", dir=target.parent))
+    for file in source.iterdir():
+        try:
+            os.link(file, draft / file.name)
+        except OSError:
+            shutil.copyfile(file, draft / file.name)
+    draft.chmod(0o755)
+    sync_tree(draft)
+    draft.rename(target)

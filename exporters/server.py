@@ -1,0 +1,74 @@
+"""Triton's model control, from the publisher's side: load, wait for a *version*, ask."""
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from exporters.errors import ServerError
+from model_repository.contract import Model
+
+LOAD_TIMEOUT = 120.0
+POLL = 0.1
+DTYPES = {"FP32": np.float32, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
+
+
+class Server:
+    """One Triton server, by its gRPC address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = triton.InferenceServerClient(url)
+
+    def check(self) -> None:
+        """Raise ServerError when Triton does not answer."""
+        try:
+            if self._client.is_server_live(client_timeout=5.0):
+                return
+        except InferenceServerException as error:
+            raise ServerError(
+                f"no Triton at {self.url}: {error.message()}; start it with `make serve`"
+            ) from None
+        raise ServerError(f"Triton at {self.url} is not live")
+
+    def load(self, model: str) -> None:
+        """Load every version of the model that is not loaded yet; loaded ones are left alone."""
+        try:
+            self._client.load_model(model, client_timeout=LOAD_TIMEOUT)
+        except InferenceServerException as error:
+            raise ServerError(f"Triton refused to load {model}: {error.message()}") from None
+
+    def ready(self, model: str, version: int) -> bool:
+        """Whether this very version answers."""
+        try:
+            return bool(self._client.is_model_ready(model, str(version), client_timeout=5.0))
+        except InferenceServerException:
+            return False
+
+    def wait(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
+        """Wait for one version. Raises ServerError."""
+        deadline = time.monotonic() + timeout
+        while not self.ready(model, version):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{model} version {version} is not ready after {timeout:.0f} s; see Triton's log"
+                )
+            time.sleep(POLL)
+
+    def infer(
+        self, model: Model, name: str, version: int, inputs: Mapping[str, npt.NDArray[np.generic]]
+    ) -> dict[str, npt.NDArray[np.generic]]:
+        """One inference by the contract. Raises ServerError."""
+        dtypes = {tensor.name: tensor.dtype for tensor in model.inputs}
+        requests = []
+        for tensor, array in inputs.items():
+            request = triton.InferInput(tensor, list(array.shape), dtypes[tensor])
+            requests.append(request.set_data_from_numpy(np.ascontiguousarray(array, DTYPES[dtypes[tensor]])))
+        try:
+            answer = self._client.infer(name, requests, str(version), client_timeout=30.0)
+        except InferenceServerException as error:
+            raise ServerError(f"{name} version {version} answered an error: {error.message()}") from None
+        return {tensor.name: answer.as_numpy(tensor.name) for tensor in model.outputs}

@@ -1,0 +1,1 @@
+"""Triton's models: one tensor contract, and the config.pbtxt files generated from it."""

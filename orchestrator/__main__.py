@@ -1,0 +1,34 @@
+"""`python -m orchestrator serve`: the REST API on uvicorn with uvloop and httptools."""
+
+import typer
+import uvicorn
+
+from deploy.settings import SettingsError, load_settings
+
+GRACE_S = 8
+BACKLOG = 2048
+cli = typer.Typer(add_completion=False, help="The orchestrator: one request from HTTP to ranked items.")
+
+
+@cli.callback()
+def main() -> None:
+    """Commands of the orchestrator."""
+
+
+@cli.command()
+def serve() -> None:
+    """Serve in the foreground until SIGTERM or SIGINT; requests in flight finish first."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    uvicorn.run(
+        "orchestrator.app:create_app", factory=True, host=settings.host, port=settings.api_port, loop="uvloop",
+        http="httptools", ws="none", lifespan="on", access_log=False, log_level="warning", server_header=False,
+        backlog=BACKLOG, timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+if __name__ == "__main__":
+    cli(prog_name="python -m orchestrator")

@@ -1,0 +1,43 @@
+"""What `/docs` shows of the hot routes. They are plain ASGI, so FastAPI is told of them by typed stand-ins that are
+never served; the models are the ones that validate the input."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Query
+from fastapi.openapi.utils import get_openapi
+
+from orchestrator.schemas import ErrorResponse, RecommendRequest, RecommendResponse
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorResponse, "description": "not JSON, not UTF-8, not a query string"},
+    408: {"model": ErrorResponse, "description": "the body did not arrive in time"},
+    413: {"model": ErrorResponse, "description": "body over 64 KiB or query string over 16 KiB"},
+    415: {"model": ErrorResponse, "description": "content type other than application/json"},
+    422: {"model": ErrorResponse, "description": "a field is missing, unknown, of a wrong type or out of range"},
+    429: {"model": ErrorResponse, "description": "too many requests in flight; see Retry-After"},
+    503: {"model": ErrorResponse, "description": "nothing can answer yet; see Retry-After"},
+}
+QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
+documented = APIRouter(tags=["recommendations"])
+
+
+@documented.get("/recommend", responses=QUERY_ERRORS)
+async def recommend(query: Annotated[RecommendRequest, Query()]) -> RecommendResponse:
+    """Recommend items to a user; everything but the user is optional."""
+    raise NotImplementedError(query)
+
+
+@documented.post("/v1/recommend", responses=ERRORS)
+async def recommend_v1(body: RecommendRequest) -> RecommendResponse:
+    """The same with a JSON body."""
+    raise NotImplementedError(body)
+
+
+def openapi_of(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: the hot routes and everything FastAPI serves itself."""
+    if app.openapi_schema is None:
+        routes = [*documented.routes, *app.routes]
+        app.openapi_schema = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=routes
+        )
+    return app.openapi_schema

@@ -1,0 +1,154 @@
+"""Fakes of what the orchestrator talks to: Redis, Triton, a feature store. For tests and for trying things out.
+
+Each can be told to be late (`delay_s`) or to fail (`failure`), per model slot where that matters.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from feature_repo.vectors import item_key
+from model_repository.contract import CANDIDATES, EMBEDDING_WIDTH, RULE_COLUMNS
+from model_repository.traffic import ServedModel
+from orchestrator.errors import LateError, StageError
+from orchestrator.redis_link import Command, Reply
+from orchestrator.triton import Array, Arrays, Call
+from orchestrator.users import UserRow
+
+ID_BYTES = 8
+
+
+async def _behave(delay_s: float, failure: StageError | None, timeout_s: float) -> None:
+    if delay_s > timeout_s:
+        await asyncio.sleep(timeout_s)
+        raise LateError("fake")
+    if delay_s:
+        await asyncio.sleep(delay_s)
+    if failure is not None:
+        raise failure
+
+
+@dataclass
+class FakeStore:
+    """A `Store` over a dictionary: strings and lists, the few commands the orchestrator sends."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    lists: dict[str, list[bytes]] = field(default_factory=dict)
+    delay_s: float = 0.0
+    failure: StageError | None = None
+    round_trips: list[list[str]] = field(default_factory=list)
+
+    @property
+    def available(self) -> bool:
+        """See `Store`."""
+        return self.failure is None
+
+    async def execute(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
+        """See `Store`."""
+        await _behave(self.delay_s, self.failure, timeout_s)
+        self.round_trips.append([str(command[0]) for command in commands])
+        return [getattr(self, f"_{str(command[0]).lower()}")(*command[1:]) for command in commands]
+
+    def _mget(self, *keys: str) -> list[bytes | None]:
+        return [self.values.get(key) for key in keys]
+
+    def _set(self, key: str, value: bytes, *options: str | int) -> bytes | None:
+        if "NX" in options and key in self.values:
+            return None
+        self.values[key] = value
+        return b"OK"
+
+    def _lpush(self, key: str, *entries: bytes) -> int:
+        self.lists[key] = [*reversed(entries), *self.lists.get(key, [])]
+        return len(self.lists[key])
+
+    def _ltrim(self, key: str, first: int, last: int) -> bytes:
+        self.lists[key] = self.lists[key][first : last + 1]
+        return b"OK"
+
+    def _lrange(self, key: str, first: int, last: int) -> list[bytes]:
+        return self.lists.get(key, [])[first : last + 1]
+
+    def _expire(self, key: str, seconds: int) -> int:
+        return int(key in self.lists and seconds > 0)
+
+
+def fake_id(number: int) -> str:
+    """Id of the fake catalogue's item."""
+    return f"item{number:04d}"
+
+
+def fake_outputs(call: Call, items: int = CANDIDATES) -> Arrays:
+    """Every output the call wants: item i has key item_key(fake_id(i)), category i mod 20, and scores that fall with i."""
+    order = np.arange(CANDIDATES)
+    falling = (1.0 - order / CANDIDATES).astype(np.float32)
+    ids = np.array([fake_id(i).encode() for i in order]).view(np.uint8).reshape(CANDIDATES, ID_BYTES)
+    rules = np.ones((CANDIDATES, len(RULE_COLUMNS)), np.float32)
+    rules[:, RULE_COLUMNS.index("category")] = order % 20
+    rules[:, RULE_COLUMNS.index("age_days")] = 10.0
+    everything: Arrays = {
+        "user_embedding": np.full((1, EMBEDDING_WIDTH), 0.1, np.float32),
+        "item_key": np.array([[item_key(fake_id(i)) for i in order]], np.int64),
+        "item_id": ids[None],
+        "similarity": falling[None],
+        "scores": np.stack([falling, falling / 2, falling / 4], axis=1),
+        "rules": rules[None],
+        "count": np.array([[items]], np.int32),
+    }
+    return {tensor.name: everything[tensor.name].copy() for tensor in call.outputs}
+
+
+@dataclass
+class FakeInference:
+    """An `Inference` that answers from the contract. Keys of the dictionaries are slots: user_tower, recommend, …"""
+
+    delay_s: dict[str, float] = field(default_factory=dict)
+    failure: dict[str, StageError] = field(default_factory=dict)
+    alter: Callable[[Call, Arrays], Arrays] = lambda call, arrays: arrays  # noqa: ARG005
+    items: int = CANDIDATES
+    not_ready: set[str] = field(default_factory=set)
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    inputs: list[list[Array]] = field(default_factory=list)
+    cancelled: int = 0
+    closed: bool = False
+
+    async def infer(self, call: Call, inputs: Sequence[Array], timeout_s: float) -> Arrays:
+        """See `Inference`; the request is encoded as for the real one, so that wrong inputs are noticed."""
+        self.calls.append((call.name, call.version))
+        self.inputs.append(list(inputs))
+        call.encode(inputs)
+        try:
+            await _behave(self.delay_s.get(call.slot, 0.0), self.failure.get(call.slot), timeout_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return self.alter(call, fake_outputs(call, self.items))
+
+    async def ready(self, model: ServedModel, timeout_s: float) -> bool:
+        """See `Inference`."""
+        del timeout_s
+        return model[0] not in self.not_ready
+
+    async def close(self) -> None:
+        """See `Inference`."""
+        self.closed = True
+
+
+@dataclass
+class FakeRows:
+    """A `UserRowSource` over a dictionary."""
+
+    rows: dict[str, UserRow] = field(default_factory=dict)
+    delay_s: float = 0.0
+    failure: Exception | None = None
+    asked: list[str] = field(default_factory=list)
+
+    async def user_row(self, user_id: str) -> UserRow | None:
+        """See `UserRowSource`."""
+        self.asked.append(user_id)
+        await asyncio.sleep(self.delay_s)
+        if self.failure is not None:
+            raise self.failure
+        return self.rows.get(user_id)

@@ -1,0 +1,95 @@
+"""From bytes on the wire to a `RecommendRequest`, strictly; what is wrong is said in our words, never in theirs."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from pydantic import ValidationError
+
+from orchestrator.errors import FieldProblem, InvalidError, MalformedError, MediaTypeError, TooLargeError
+from orchestrator.schemas import RecommendRequest
+
+BODY_BYTES = 64 * 1024
+QUERY_BYTES = 16 * 1024
+FIELDS = frozenset(RecommendRequest.model_fields)
+SAFE_TOKEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+MOST_PROBLEMS = 10
+
+
+def request_id(offered: bytes | None) -> str:
+    """The caller's id if it is a short safe token, else a new one."""
+    if offered is not None and SAFE_TOKEN.fullmatch(offered):
+        return offered.decode("ascii")
+    return secrets.token_hex(8)
+
+
+def from_query(query: bytes) -> RecommendRequest:
+    """Parse a query string; `exclude` may be given several times. Raises ClientError."""
+    if len(query) > QUERY_BYTES:
+        raise TooLargeError(f"the query string is longer than {QUERY_BYTES} bytes")
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=600)
+    except ValueError:  # UnicodeDecodeError included
+        raise MalformedError("the query string is not valid percent-encoded UTF-8") from None
+    values: dict[str, Any] = {}
+    for name, text in pairs:
+        if name == "exclude":
+            values.setdefault(name, []).append(text)
+        elif name in values:
+            raise InvalidError("invalid input", (FieldProblem(_safe(name), "given more than once"),))
+        else:
+            values[name] = _typed(name, text)
+    return validate(values)
+
+
+def from_body(body: bytes) -> RecommendRequest:
+    """Parse a JSON body; of a key given twice the last counts. Raises ClientError."""
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise MalformedError("the body is not valid JSON") from None
+    if not isinstance(values, dict):
+        raise InvalidError("the body must be a JSON object")
+    return validate(values)
+
+
+def require_json(content_type: bytes | None) -> None:
+    """Raises MediaTypeError unless the body is declared as JSON in UTF-8."""
+    media, _, parameters = (content_type or b"").lower().partition(b";")
+    charset = parameters.partition(b"charset=")[2].strip(b' "')
+    if media.strip() != b"application/json" or charset not in (b"", b"utf-8"):
+        raise MediaTypeError("the body must be application/json in UTF-8")
+
+
+def validate(values: Mapping[str, Any]) -> RecommendRequest:
+    """Raises InvalidError naming the fields."""
+    try:
+        return RecommendRequest.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False)[:MOST_PROBLEMS]]
+        raise InvalidError("invalid input", tuple(problems)) from None
+
+
+def _typed(name: str, text: str) -> Any:
+    """A query value as the type its field wants, or the text itself, which validation will refuse."""
+    if name == "num_items" and WHOLE_NUMBER.fullmatch(text):
+        return int(text)
+    if name == "timings":
+        return BOOLEANS.get(text, text)
+    return text
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> FieldProblem:
+    path = ".".join([_safe(location[0]), *map(str, location[1:])]) if location else ""
+    if kind == "extra_forbidden":
+        return FieldProblem("(unknown)", f"unknown field; known: {', '.join(sorted(FIELDS))}")
+    return FieldProblem(path, message.removeprefix("Value error, "))
+
+
+def _safe(name: int | str) -> str:
+    return str(name) if name in FIELDS else "(unknown)"

@@ -1,0 +1,166 @@
+"""From what is known of a user to candidates, one rung at a time: L0/L1 ranked → L2 retrieval order → L4 popular.
+
+The first rung that answers inside the deadline wins; each failure is a reason in the answer. A rung is a method, so
+that every one of them is a normal path.
+"""
+
+import time
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from feature_repo.schema import CONTEXT_WIDTH, COUNTRIES
+from feature_repo.vectors import USER_DEFAULTS, Floats
+from model_repository.contract import COUNT, ITEM_ID, ITEM_KEY, RULES, SCORES, SIMILARITY, USER_EMBEDDING
+from orchestrator.deadline import Deadline
+from orchestrator.errors import BadAnswerError, NothingStandsError, StageError, UnknownModelError
+from orchestrator.gate import Gate
+from orchestrator.items import Metadata
+from orchestrator.lru import Lru
+from orchestrator.policy import Policy
+from orchestrator.popular import PopularFollower
+from orchestrator.rules import Candidates
+from orchestrator.traffic import Release
+from orchestrator.triton import Arrays, Inference
+from orchestrator.users import Known, Users
+from orchestrator.watch import Watch
+
+Level = Literal["L0", "L1", "L2", "L4"]
+T = TypeVar("T")
+WARM_S = 3.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Ask:
+    """What the rungs need of a request: user, context features [CONTEXT_WIDTH], country code, deadline, stage times."""
+
+    user_id: str
+    country: int
+    context: Floats
+    deadline: Deadline
+    watch: Watch
+    reasons: list[str] = field(default_factory=list)
+    retried: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Candidates and the rung they stand on; with `metadata` nothing more is fetched for the answer."""
+
+    level: Level
+    candidates: Candidates
+    release: int
+    metadata: Mapping[str, Metadata] | None = None
+
+
+class Ladder:
+    """The rungs and what they call."""
+
+    def __init__(self, triton: Inference, users: Users, popular: PopularFollower, policy: Policy) -> None:
+        self._triton = triton
+        self._users = users
+        self._popular = popular
+        self._caps, self._reserves = policy.caps, policy.reserves
+        self._gate = Gate(policy.gate)
+        self._cold: Lru[Floats] = Lru(4 * COUNTRIES)
+
+    async def descend(self, ask: Ask, release: Release, known: Known) -> Found:
+        """Candidates from the highest rung that stands. Raises UnknownModelError (once), NothingStandsError."""
+        if await self._try(ask, "queue", self._queue(ask)) is None:
+            return self.bottom(ask.country, release.number)
+        entered = time.monotonic()
+        try:
+            return await self._through_triton(ask, release, known)
+        finally:
+            self._gate.leave(time.monotonic() - entered)
+
+    async def _through_triton(self, ask: Ask, release: Release, known: Known) -> Found:
+        embedding = known.embedding
+        if embedding is None:
+            embedding = await self._try(ask, "embed", self._embed(ask, release, known))
+        if embedding is not None:
+            ranked = await self._try(ask, "recommend", self._ranked(ask, release, known, embedding))
+            if ranked is not None:
+                return Found(level="L1" if known.reasons else "L0", candidates=ranked, release=release.number)
+            retrieved = await self._try(ask, "candidates", self._retrieved(ask, release, embedding))
+            if retrieved is not None:
+                return Found(level="L2", candidates=retrieved, release=release.number)
+        return self.bottom(ask.country, release.number)
+
+    async def warm(self, releases: Iterable[Release]) -> None:
+        """Send one cold user through each release, at leisure: the first calls of a model are slow."""
+        country, context = np.zeros(1, np.int32), np.zeros(CONTEXT_WIDTH, np.float32)
+        for release in releases:
+            with suppress(StageError):
+                arrays = await self._triton.infer(release.embed, (USER_DEFAULTS,), WARM_S)
+                embedding = arrays[USER_EMBEDDING.name]
+                await self._triton.infer(release.recommend, (USER_DEFAULTS, embedding, country, context), WARM_S)
+                await self._triton.infer(release.candidates, (embedding, country), WARM_S)
+
+    def bottom(self, country: int, release: int | None) -> Found:
+        """Popular items from memory. Raises NothingStandsError when there are none."""
+        popular = self._popular.best(release)
+        if popular is None:
+            raise NothingStandsError
+        candidates = popular.in_country(country)
+        return Found(level="L4", candidates=candidates, release=popular.release, metadata=popular.metadata)
+
+    async def _try(self, ask: Ask, stage: str, work: Coroutine[None, None, T]) -> T | None:
+        """The stage's result; None when it failed, with the reason noted. A first unknown model goes up."""
+        with ask.watch.stage(stage):
+            try:
+                return await work
+            except StageError as error:
+                if isinstance(error, UnknownModelError) and not ask.retried:
+                    raise
+                ask.reasons.append(f"{stage}_{error.reason}")
+                return None
+
+    async def _queue(self, ask: Ask) -> bool:
+        await self._gate.enter(ask.deadline.allow(self._caps.queue, self._reserves.queue))
+        return True
+
+    async def _embed(self, ask: Ask, release: Release, known: Known) -> Floats:
+        cold = f"{release.embedding_prefix}{known.country}" if known.origin == "cold" else None
+        if cold is not None and (embedding := self._cold.get(cold)) is not None:
+            return embedding
+        timeout = ask.deadline.allow(self._caps.embed, self._reserves.embed)
+        arrays = await self._triton.infer(release.embed, (known.row,), timeout)
+        embedding = arrays[USER_EMBEDDING.name].reshape(-1)
+        if not np.isfinite(embedding).all():
+            raise BadAnswerError("the user tower answered a non-finite embedding")
+        if cold is not None:
+            self._cold.put(cold, embedding)
+        else:
+            self._users.embedded(ask.user_id, release, known, embedding)
+        return embedding
+
+    async def _ranked(self, ask: Ask, release: Release, known: Known, embedding: Floats) -> Candidates:
+        timeout = ask.deadline.allow(self._caps.recommend, self._reserves.recommend)
+        country = np.array([ask.country], np.int32)
+        inputs = (known.row, embedding, country, ask.context)
+        return unpack(await self._triton.infer(release.recommend, inputs, timeout))
+
+    async def _retrieved(self, ask: Ask, release: Release, embedding: Floats) -> Candidates:
+        timeout = ask.deadline.allow(self._caps.candidates, self._reserves.candidates)
+        country = np.array([ask.country], np.int32)
+        return unpack(await self._triton.infer(release.candidates, (embedding, country), timeout))
+
+
+def unpack(arrays: Arrays) -> Candidates:
+    """Triton's tensors, batch of one → candidates without the padding. Raises BadAnswerError on a wrong count."""
+    count = int(arrays[COUNT.name][0, 0])
+    keys, ids = arrays[ITEM_KEY.name][0], arrays[ITEM_ID.name][0]
+    if not 0 <= count <= len(keys):
+        raise BadAnswerError(f"count {count} of {len(keys)} candidates")
+    scores, similarity = arrays.get(SCORES.name), arrays.get(SIMILARITY.name)
+    return Candidates(
+        keys=keys[:count],
+        ids=ids.view(f"S{ids.shape[1]}")[:count, 0],
+        rules=arrays[RULES.name][0, :count],
+        objectives=None if scores is None else scores[:count],
+        retrieval=None if similarity is None else similarity[0, :count],
+    )

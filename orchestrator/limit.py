@@ -1,0 +1,24 @@
+"""Admission: a bound on requests in flight; one more is refused in microseconds, before any work."""
+
+from types import TracebackType
+
+from orchestrator.errors import OverloadedError
+
+
+class Limit:
+    """`with limit:` holds a slot. The slot is freed however the block ends, cancellation included."""
+
+    def __init__(self, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"limit must be at least 1, got {most}")
+        self.most = most
+        self.in_flight = 0
+
+    def __enter__(self) -> None:
+        if self.in_flight >= self.most:
+            raise OverloadedError
+        self.in_flight += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.in_flight -= 1

@@ -1,0 +1,110 @@
+"""Every number of the request path, once: caps, weights, limits. Defaults here; tests and tuning pass their own."""
+
+from dataclasses import dataclass, field, fields
+
+from orchestrator.gate import GatePolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """The longest each stage may take, as a share of the whole deadline."""
+
+    read: float = 0.20
+    features: float = 0.20  # Feast, only when the packed row is missing
+    embed: float = 0.30
+    queue: float = 0.25  # waiting for a place at the gate
+    recommend: float = 0.65
+    candidates: float = 0.30  # the direct call of rung L2
+    metadata: float = 0.10
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            if not 0 < getattr(self, item.name) <= 1:
+                raise ValueError(f"cap {item.name} must be in (0, 1]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserves:
+    """What a stage leaves for those behind it, as a share of the whole deadline."""
+
+    queue: float = 0.40
+    embed: float = 0.25
+    recommend: float = 0.22  # enough for a direct call to candidates
+    candidates: float = 0.10
+    metadata: float = 0.04
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blend:
+    """score = relevance·w + ctr·w + cvr·w + r/(r + revenue_scale)·w with r = ctr × cvr × price.
+
+    All four terms lie in [0, 1]; `revenue_scale` is the expected revenue of one impression, in the catalogue's
+    currency, that counts half.
+    """
+
+    relevance: float = 0.5
+    ctr: float = 0.2
+    cvr: float = 0.1
+    revenue: float = 0.2
+    revenue_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.relevance, self.ctr, self.cvr, self.revenue) < 0 or self.revenue_scale <= 0:
+            raise ValueError("weights must not be negative and revenue_scale must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulePolicy:
+    """Freshness × (1 + boost·e^(−age/days)); at most `per_category` of one category in the first `window`."""
+
+    blend: Blend = Blend()
+    freshness_boost: float = 0.1
+    freshness_days: float = 30.0
+    per_category: int = 3
+    window: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownPolicy:
+    """Recently shown items: a capped list for each user that forgets after `ttl_s`."""
+
+    items: int = 100
+    ttl_s: int = 1800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """Open after `failures` in a row and `silent_s` without a success, for `open_s` (± a quarter); then one call
+    at a time tries. The silence tells a dead peer from a busy one, some of whose calls still succeed."""
+
+    failures: int = 5
+    silent_s: float = 0.3
+    open_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The whole policy. Times ending in `_s` are seconds."""
+
+    deadline_s: float = 0.1
+    caps: Caps = Caps()
+    reserves: Reserves = Reserves()
+    rules: RulePolicy = RulePolicy()
+    shown: ShownPolicy = ShownPolicy()
+    breaker: BreakerPolicy = BreakerPolicy()
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    max_in_flight: int = 64
+    embedding_ttl_s: int = 3600
+    written_row_ttl_s: int = 3600  # a row that came through Feast; the next materialisation replaces it
+    unknown_user_ttl_s: float = 60.0
+    stale_features_s: float = 48 * 3600.0
+    metadata_ttl_s: float = 300.0
+    metadata_items: int = 50_000
+    known_users: int = 10_000  # last-known rows and embeddings kept in memory for when Redis is away
+    log_queue: int = 2_000
+    popular_every_s: float = 900.0
+    traffic_every_s: float = 0.5
+    redis_connect_s: float = 0.1
+    grpc_message_bytes: int = 64 << 20
+    feast_lookups: int = 4  # at once
+    body_s: float = 5.0

@@ -1,0 +1,186 @@
+"""One request, as the architecture draws it: admit → read → embed → recommend → rules → respond → log."""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from feature_repo.schema import country_code
+from feature_repo.vectors import cold_user, context_array, item_key
+from model_repository.contract import OBJECTIVES
+from orchestrator import rules
+from orchestrator.deadline import Deadline
+from orchestrator.errors import UnknownModelError
+from orchestrator.items import Items, Metadata
+from orchestrator.ladder import Ask, Found, Ladder, Level
+from orchestrator.limit import Limit
+from orchestrator.metrics import DEGRADED, LATENCY, PREDICTIONS, child
+from orchestrator.policy import Policy
+from orchestrator.schemas import RecommendRequest
+from orchestrator.traffic import Assignment, TrafficFollower
+from orchestrator.users import Known, Users, shown_key
+from orchestrator.watch import Watch
+from orchestrator.writer import Writer
+
+DIGITS = 6  # of scores in the answer
+NO_VARIANT = "none"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The rows that will be shown, and the order's scores: rows [m], scores [n]."""
+
+    found: Found
+    rows: rules.Rows
+    scores: rules.Floats
+
+
+@dataclass(slots=True, kw_only=True)
+class Recommender:
+    """Everything a request touches."""
+
+    policy: Policy
+    limit: Limit
+    traffic: TrafficFollower
+    users: Users
+    ladder: Ladder
+    items: Items
+    writer: Writer
+
+    async def recommend(self, request: RecommendRequest, request_id: str) -> bytes:
+        """The answer's JSON. Raises OverloadedError, NothingStandsError; any other failure is a lower rung."""
+        with self.limit:
+            ask = self._admit(request)
+            arm, known, found = await self._find(request, ask)
+            with ask.watch.stage("rules"):
+                chosen = self._choose(request, known, found)
+            with ask.watch.stage("respond"):
+                items = await self._show(chosen, ask)
+            body = self._answer(request, request_id, ask, arm, chosen, items)
+        self._log(request, ask, known, chosen, body)
+        return orjson.dumps(body)
+
+    def _admit(self, request: RecommendRequest) -> Ask:
+        context = context_array(datetime.now(UTC), request.device, request.country, request.placement)
+        deadline = Deadline.after(self.policy.deadline_s)
+        country = country_code(request.country)
+        return Ask(user_id=request.user_id, country=country, context=context, deadline=deadline, watch=Watch())
+
+    async def _find(self, request: RecommendRequest, ask: Ask) -> tuple[str, Known, Found]:
+        """Variant, user and candidates. An unknown model means the record moved on: read it again and retry once."""
+        plan = self.traffic.plan
+        if plan is None:
+            ask.reasons.append("no_traffic_record")
+            return NO_VARIANT, unread(request), self.ladder.bottom(ask.country, None)
+        arm = plan.assign(request.user_id)
+        with ask.watch.stage("read"):
+            known = await self.users.read(request.user_id, request.country, arm.release, ask.deadline)
+        ask.country = ask.country or known.country
+        ask.reasons.extend(known.reasons)
+        try:
+            found = await self.ladder.descend(ask, arm.release, known)
+        except UnknownModelError:
+            arm, known = await self._follow(request, ask, arm, known)
+            found = await self.ladder.descend(ask, arm.release, known)
+        return arm.variant, known, found
+
+    async def _follow(self, request: RecommendRequest, ask: Ask, arm: Assignment,
+                      known: Known) -> tuple[Assignment, Known]:
+        """The arm by the record as it is now; an embedding of another tower is dropped."""
+        ask.retried = True
+        await self.traffic.refresh(ask.deadline.left())
+        assert self.traffic.plan is not None
+        now = self.traffic.plan.assign(request.user_id)
+        if now.release.embedding_prefix != arm.release.embedding_prefix:
+            known = replace(known, embedding=None)
+        return now, known
+
+    def _choose(self, request: RecommendRequest, known: Known, found: Found) -> Chosen:
+        hidden = known.shown
+        if request.exclude:
+            excluded = np.array([item_key(item_id) for item_id in request.exclude], np.int64)
+            hidden = np.concatenate([hidden, excluded])
+        scores = rules.score(found.candidates, self.policy.rules)
+        rows = rules.select(scores, found.candidates, hidden, request.num_items, self.policy.rules)
+        return Chosen(found=found, rows=rows, scores=scores)
+
+    async def _show(self, chosen: Chosen, ask: Ask) -> list[Json]:
+        """The items as the answer holds them. Only these rows' ids are decoded."""
+        candidates, rows = chosen.found.candidates, chosen.rows
+        item_ids = [raw.decode() for raw in candidates.ids[rows].tolist()]
+        metadata = await self._metadata(item_ids, chosen.found, ask)
+        scores = np.round(chosen.scores[rows], DIGITS).tolist()
+        items: list[Json] = [
+            {"item_id": item_id, "rank": rank, "score": score, "metadata": shown}
+            for rank, (item_id, score, shown) in enumerate(zip(item_ids, scores, metadata, strict=True), 1)
+        ]
+        if candidates.objectives is not None:
+            objectives = np.round(candidates.objectives[rows].astype(np.float64), DIGITS).tolist()
+            for item, values in zip(items, objectives, strict=True):
+                item["scores"] = dict(zip(OBJECTIVES, values, strict=True))
+        return items
+
+    async def _metadata(self, item_ids: list[str], found: Found, ask: Ask) -> list[Metadata]:
+        if found.metadata is not None:
+            return [found.metadata.get(item_id) or self.items.kept(item_id) for item_id in item_ids]
+        return await self.items.metadata(item_ids, ask.deadline)
+
+    def _answer(self, request: RecommendRequest, request_id: str, ask: Ask, variant: str, chosen: Chosen,
+                items: list[Json]) -> Json:
+        seconds = ask.watch.total()
+        body: Json = {
+            "request_id": request_id,
+            "user_id": request.user_id,
+            "items": items,
+            "model_version": str(chosen.found.release),
+            "variant": variant,
+            "latency_ms": round(1000 * seconds, 3),
+            "degraded": degraded(chosen.found.level, ask.reasons, len(items) / request.num_items),
+        }
+        if request.timings:
+            body["timings"] = ask.watch.milliseconds()
+        LATENCY.observe("total", seconds)
+        child(PREDICTIONS, body["model_version"]).inc()
+        return body
+
+    def _log(self, request: RecommendRequest, ask: Ask, known: Known, chosen: Chosen, body: Json) -> None:
+        """Queue the impression line and the recently shown items; both are written later."""
+        for reason in body["degraded"]["reasons"] if body["degraded"] else ():
+            child(DEGRADED, chosen.found.level, reason).inc()
+        self._remember(request.user_id, chosen)
+        digest = hashlib.blake2b(known.row.tobytes() + ask.context.tobytes(), digest_size=8).hexdigest()
+        self.writer.line({
+            "event": "impressions", "at": time.time(), "request_id": body["request_id"], "user_id": request.user_id,
+            "model_version": body["model_version"], "variant": body["variant"], "level": chosen.found.level,
+            "degraded": body["degraded"], "latency_ms": body["latency_ms"], "placement": request.placement,
+            "features": digest, "features_from": known.origin, "features_age_s": known.age_s,
+            "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
+        })
+
+    def _remember(self, user_id: str, chosen: Chosen) -> None:
+        shown = self.policy.shown
+        if len(chosen.rows) == 0:
+            return
+        key = shown_key(user_id)
+        entries = [entry.tobytes() for entry in chosen.found.candidates.keys[chosen.rows[: shown.items]]]
+        trim = ("LTRIM", key, 0, shown.items - 1)
+        self.writer.command("shown", ("LPUSH", key, *entries), trim, ("EXPIRE", key, shown.ttl_s))
+
+
+def unread(request: RecommendRequest) -> Known:
+    """A user nothing was read of, for when there is nothing to rank with either."""
+    return Known(row=cold_user(request.country), origin="cold")
+
+
+def degraded(level: Level, reasons: list[str], coverage: float) -> Json | None:
+    """What the answer says of its shortcomings; None when there are none."""
+    if coverage < 1:
+        reasons = [*reasons, "few_candidates"]
+    if not reasons:
+        return None
+    return {"level": level, "reasons": reasons, "coverage": round(coverage, 4)}

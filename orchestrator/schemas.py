@@ -1,0 +1,102 @@
+"""What a client sends and gets. Input is validated by these models; output models are documentation only,
+because the hot path writes its JSON itself."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from feature_repo.schema import DEVICES, PLACEMENTS
+
+MOST_ITEMS = 200
+MOST_EXCLUDED = 500
+MOST_ID_BYTES = 256
+Device = Literal["unknown", "mobile", "desktop", "tablet", "tv"]
+Placement = Literal["unknown", "home", "search", "product", "cart", "email"]
+assert Device.__args__ == DEVICES  # type: ignore[attr-defined]
+assert Placement.__args__ == PLACEMENTS  # type: ignore[attr-defined]
+
+
+def _printable(value: str) -> str:
+    if not value or len(value.encode()) > MOST_ID_BYTES:
+        raise ValueError(f"must have 1 to {MOST_ID_BYTES} bytes")
+    if not value.isprintable():
+        raise ValueError("must hold printable characters only")
+    return value
+
+
+Identifier = Annotated[str, AfterValidator(_printable)]
+
+
+class RecommendRequest(BaseModel):
+    """Who asks, for how many items, and in which context. Unknown fields are refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    user_id: Identifier = Field(description="1 to 256 bytes, printable")
+    num_items: int = Field(default=20, ge=1, le=MOST_ITEMS)
+    device: Device | None = None
+    country: str | None = Field(default=None, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2")
+    placement: Placement | None = None
+    exclude: list[Identifier] = Field(default=[], max_length=MOST_EXCLUDED, description="item ids never to return")
+    timings: bool = Field(default=False, description="add the time of each stage to the answer")
+
+
+class Scores(BaseModel):
+    """The ranker's three outputs: relevance, P(click | impression), P(purchase | click)."""
+
+    relevance: float
+    ctr: float
+    cvr: float
+
+
+class RecommendedItem(BaseModel):
+    """One item of the answer, best first."""
+
+    item_id: str
+    rank: int = Field(ge=1)
+    score: float | None = Field(description="what the order is by; null when it was not finite")
+    scores: Scores | None = Field(default=None, description="absent below rung L1")
+    metadata: dict[str, object] = Field(description="title, category, price, …; empty when unknown")
+
+
+class Degraded(BaseModel):
+    """Why the answer is less than it could be."""
+
+    level: Literal["L0", "L1", "L2", "L4"]
+    reasons: list[str]
+    coverage: float = Field(ge=0, le=1, description="items returned / items asked for")
+
+
+class RecommendResponse(BaseModel):
+    """The answer. `degraded` is null when the full path answered with all the items asked for."""
+
+    request_id: str
+    user_id: str
+    items: list[RecommendedItem]
+    model_version: str = Field(description="the release number")
+    variant: str = Field(description="the experiment arm of the user")
+    latency_ms: float
+    degraded: Degraded | None
+    timings: dict[str, float] | None = Field(default=None, description="ms by stage, only when asked for")
+
+
+class ErrorField(BaseModel):
+    """One field and what is wrong with it."""
+
+    field: str
+    problem: str
+
+
+class ErrorBody(BaseModel):
+    """An error; never repeats the input."""
+
+    code: str
+    message: str
+    request_id: str
+    fields: list[ErrorField]
+
+
+class ErrorResponse(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorBody

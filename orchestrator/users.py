@@ -1,0 +1,203 @@
+"""What is known of a user: packed row, cached embedding and recently shown items, in one Redis round trip.
+
+Row missing → Feast (written back packed) → nobody knows the user → the cold user's row. Redis away → the last row
+and embedding this process saw, else the cold user's. A broken value in Redis is a miss, never an error.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from feature_repo.schema import SCHEMA, USER_WIDTH
+from feature_repo.vectors import USER_DEFAULTS, Floats, cold_user, pack_user_row, unpack_user_row, user_key
+from model_repository.contract import EMBEDDING_WIDTH
+from orchestrator.deadline import Deadline
+from orchestrator.errors import BadAnswerError, LateError, StageError
+from orchestrator.lru import Lru
+from orchestrator.metrics import BROKEN, child, feature_age, looked_up
+from orchestrator.policy import Policy
+from orchestrator.redis_link import Command, Reply, Store
+from orchestrator.rules import NO_KEYS, Keys
+from orchestrator.traffic import Release, TrafficFollower
+from orchestrator.writer import Writer
+
+Origin = Literal["stored", "feast", "memory", "cold"]
+COUNTRY_COLUMN = SCHEMA.offset("user_country")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """[USER_WIDTH] features and the unix second they were computed at; None when the source does not say."""
+
+    values: Floats
+    computed_at: int | None = None
+
+
+class UserRowSource(Protocol):
+    """Where a row that is not in Redis may still be found. Its fake is `orchestrator.fakes.FakeRows`."""
+
+    async def user_row(self, user_id: str) -> UserRow | None:
+        """The row, or None for an unknown user. Any exception means the source is out of order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What a request starts from. `reasons` says what was missing because something failed."""
+
+    row: Floats
+    origin: Origin
+    embedding: Floats | None = None
+    shown: Keys = field(default_factory=lambda: NO_KEYS)
+    age_s: float | None = None
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def country(self) -> int:
+        """The country code of the row, 0 unknown."""
+        return int(self.row[COUNTRY_COLUMN])
+
+
+def shown_key(user_id: str) -> str:
+    """Redis list of the keys of items recently shown to the user, 8 bytes each, latest first."""
+    return f"shown:{user_id}"
+
+
+class Users:
+    """Reads users; writes back what it had to fetch, asynchronously."""
+
+    def __init__(self, store: Store, traffic: TrafficFollower, writer: Writer, policy: Policy,
+                 source: UserRowSource | None = None) -> None:
+        self._traffic = traffic
+        self._store = store
+        self._writer = writer
+        self._policy = policy
+        self.source = source
+        self._memory: Lru[Known] = Lru(policy.known_users)
+        self._unknown: Lru[bool] = Lru(policy.known_users, policy.unknown_user_ttl_s)
+        self._lookups = asyncio.Semaphore(policy.feast_lookups)
+
+    async def read(self, user_id: str, country: str | None, release: Release, deadline: Deadline) -> Known:
+        """Never fails: what cannot be read is replaced by the next best and named in `reasons`."""
+        keys = (user_key(user_id), release.embedding_prefix + user_id)
+        shown: Command = ("LRANGE", shown_key(user_id), 0, self._policy.shown.items - 1)
+        try:
+            timeout = deadline.allow(self._policy.caps.read)
+            (packed, cached), recent = await self._store.execute((("MGET", *keys), shown), timeout)
+        except StageError as error:
+            return self._remembered(keys[1], country, error)
+        items = parse_shown(recent)
+        known = self._stored(packed, cached, items) or await self._fetched(user_id, country, items, deadline)
+        if known.origin != "cold":
+            self._memory.put(keys[1], known)
+        return known
+
+    def embedded(self, user_id: str, release: Release, known: Known, embedding: Floats) -> None:
+        """Keep a fresh embedding for the next request."""
+        key = release.embedding_prefix + user_id
+        self._memory.put(key, replace(known, embedding=embedding))
+        self._writer.command("embedding", ("SET", key, embedding.tobytes(), "EX", self._policy.embedding_ttl_s))
+
+    def _remembered(self, key: str, country: str | None, error: StageError) -> Known:
+        reason = f"redis_{error.reason}"
+        if (known := self._memory.get(key)) is not None:
+            looked_up("memory", True)
+            return replace(known, origin="memory", reasons=(reason,))
+        return Known(row=cold_user(country), origin="cold", reasons=(reason,))
+
+    def _stored(self, packed: Reply, cached: Reply, shown: Keys) -> Known | None:
+        row = parse_row(packed)
+        looked_up("user_row", row is not None)
+        if row is None:
+            return None
+        embedding = parse_embedding(cached)
+        looked_up("embedding", embedding is not None)
+        age, reasons = self._age(row.computed_at)
+        return Known(row=row.values, origin="stored", embedding=embedding, shown=shown, age_s=age, reasons=reasons)
+
+    async def _fetched(self, user_id: str, country: str | None, shown: Keys, deadline: Deadline) -> Known:
+        unknown = Known(row=cold_user(country), origin="cold", shown=shown, reasons=self._why_nobody())
+        if self.source is None or self._unknown.get(user_id):
+            return unknown
+        try:
+            row = await self._look_up(self.source, user_id, deadline)
+        except StageError as error:
+            return replace(unknown, reasons=(f"features_{error.reason}",))
+        if row is None:
+            self._unknown.put(user_id, True)
+            return unknown
+        packed = pack_user_row(row.values, row.computed_at or 0)
+        self._writer.command("row", ("SET", user_key(user_id), packed, "EX", self._policy.written_row_ttl_s, "NX"))
+        age, reasons = self._age(row.computed_at)
+        return Known(row=row.values, origin="feast", shown=shown, age_s=age, reasons=reasons)
+
+    def _why_nobody(self) -> tuple[str, ...]:
+        """An unknown user is normal; everybody unknown, because Redis holds no features at all, is not."""
+        return () if self._traffic.materialized else ("features_absent",)
+
+    async def _look_up(self, source: UserRowSource, user_id: str, deadline: Deadline) -> UserRow | None:
+        try:
+            async with asyncio.timeout(deadline.allow(self._policy.caps.features, self._policy.reserves.embed)):
+                async with self._lookups:
+                    row = await source.user_row(user_id)
+        except TimeoutError:
+            raise LateError("feast") from None
+        except StageError:
+            raise
+        except Exception as error:
+            raise BadAnswerError(f"feast: {type(error).__name__}") from error
+        if row is not None and (row.values.shape != (USER_WIDTH,) or row.values.dtype != np.float32):
+            raise BadAnswerError(f"feast: row of shape {row.values.shape}, {row.values.dtype}")
+        return None if row is None else replace(row, values=finite(row.values))
+
+    def _age(self, computed_at: int | None) -> tuple[float | None, tuple[str, ...]]:
+        """Seconds, None when unknown, and the reason a row that old gives. A row from the future counts as new."""
+        if not computed_at:
+            return None, ()
+        marker, now = self._traffic.materialized, time.time()
+        age = marker.age(computed_at, now) if marker else now - computed_at
+        feature_age(age)
+        return max(0.0, age), ("stale_features",) if age > self._policy.stale_features_s else ()
+
+
+def parse_row(packed: Reply) -> UserRow | None:
+    """A packed row, non-finite values replaced by their defaults; None when absent or of a wrong length."""
+    if not packed:
+        return None
+    try:
+        values, computed_at = unpack_user_row(packed)
+    except ValueError:
+        child(BROKEN, "user_row").inc()
+        return None
+    return UserRow(values=finite(values), computed_at=computed_at)
+
+
+def finite(values: Floats) -> Floats:
+    """The row with every non-finite value replaced by its default and counted."""
+    good = np.isfinite(values)
+    if good.all():
+        return values
+    child(BROKEN, "feature_value").inc()
+    return np.where(good, values, USER_DEFAULTS)
+
+
+def parse_embedding(cached: Reply) -> Floats | None:
+    """A cached embedding [EMBEDDING_WIDTH]; None when absent, of a wrong length or non-finite."""
+    if not cached:
+        return None
+    if len(cached) == 4 * EMBEDDING_WIDTH:
+        embedding = np.frombuffer(cached, "<f4")
+        if np.isfinite(embedding).all():
+            return embedding
+    child(BROKEN, "embedding").inc()
+    return None
+
+
+def parse_shown(recent: list[bytes]) -> Keys:
+    """Item keys from the list's entries; entries of another width are left out."""
+    if not recent:
+        return NO_KEYS
+    joined = b"".join([entry for entry in recent if len(entry) == 8])
+    return np.frombuffer(joined, "<i8")

@@ -1,0 +1,40 @@
+"""Stage times of one request: seconds by stage, observed in the latency histogram as they end."""
+
+import time
+from types import TracebackType
+
+from orchestrator.metrics import LATENCY
+
+
+class Watch:
+    """`with watch.stage("read"): …`. A stage that runs twice adds up."""
+
+    __slots__ = ("_began", "_stage", "_stage_began", "seconds")
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._stage = ""
+        self._stage_began = 0.0
+        self.seconds: dict[str, float] = {}
+
+    def stage(self, name: str) -> "Watch":
+        """The watch itself, as the context of a stage. Stages do not nest."""
+        self._stage = name
+        return self
+
+    def __enter__(self) -> None:
+        self._stage_began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        took = time.perf_counter() - self._stage_began
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + took
+        LATENCY.observe(self._stage, took)
+
+    def total(self) -> float:
+        """Seconds since the request was admitted."""
+        return time.perf_counter() - self._began
+
+    def milliseconds(self) -> dict[str, float]:
+        """Stage times for the answer."""
+        return {stage: round(1000 * seconds, 3) for stage, seconds in self.seconds.items()}

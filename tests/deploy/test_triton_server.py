@@ -1,0 +1,101 @@
+"""The real tritonserver: loads, answers, unloads, dies, and never leaves anything behind."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.local.errors import EarlyDeathError, NotReadyError, PortInUseError
+from deploy.local.processes import groups
+from deploy.local.processes.ports import describe_owner
+from deploy.local.readiness import wait_model_versions
+from deploy.local.runtime import TritonServer
+from tests.deploy import echo
+from tests.ports import isolated_settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+
+def make_server(home: Path, *flags: str) -> TritonServer:
+    settings = isolated_settings(home)
+    echo.write_model(settings.runtime_repository, 1)
+    return TritonServer(settings, backends=[echo.BACKENDS], flags=flags)
+
+
+def assert_nothing_left(server: TritonServer, pid: int) -> None:
+    assert groups.members(pid) == set()
+    assert groups.segments(server.shm_prefix) == []
+    assert [describe_owner(port.number) for port in server.ports] == [None, None, None]
+
+
+def test_loads_answers_unloads_and_leaves_nothing(tmp_path: Path) -> None:
+    server = make_server(tmp_path)
+    url = server.settings.triton_url
+    with server:
+        pid = server.pid
+        echo.load(url)
+        wait_model_versions(url, [("echo", "1")], 10, server.alive)
+        assert echo.ask(url) == [0.0, 2.0, 4.0, 6.0]
+        assert groups.segments(server.shm_prefix)
+
+        echo.write_model(server.settings.runtime_repository, 2)
+        echo.load(url)
+        wait_model_versions(url, [("echo", "1"), ("echo", "2")], 10, server.alive)
+        assert echo.ask(url, "2") == [0.0, 2.0, 4.0, 6.0]
+
+        echo.unload(url)
+        with pytest.raises(NotReadyError, match="has not loaded echo/1, echo/2 within"):
+            wait_until_unloaded(url)
+        echo.load(url)
+        assert echo.ask(url, "1") == [0.0, 2.0, 4.0, 6.0]
+    assert_nothing_left(server, pid)
+
+
+def wait_until_unloaded(url: str) -> None:
+    """Unloading is asynchronous: ask until the versions are gone (raises), or return while they never go."""
+    for _ in range(100):
+        wait_model_versions(url, [("echo", "1"), ("echo", "2")], 0)
+        time.sleep(0.05)
+
+
+def test_a_killed_server_is_reported_and_cleaned(tmp_path: Path) -> None:
+    server = make_server(tmp_path)
+    with server:
+        pid = server.pid
+        echo.load(server.settings.triton_url)
+        os.kill(pid, signal.SIGKILL)
+        groups.wait_gone(pid, 5)
+        with pytest.raises(EarlyDeathError, match="triton ended by itself \\(signal SIGKILL\\)"):
+            server.check()
+    assert_nothing_left(server, pid)
+
+
+def test_waiting_for_a_model_stops_when_the_server_dies(tmp_path: Path) -> None:
+    with make_server(tmp_path) as server:
+        os.kill(server.pid, signal.SIGKILL)
+        started = time.monotonic()
+        with pytest.raises(NotReadyError, match="echo/7 because Triton ended"):
+            wait_model_versions(server.settings.triton_url, [("echo", "7")], 60, server.alive)
+        assert time.monotonic() - started < 10
+
+
+def test_a_bad_flag_is_shown_from_the_log(tmp_path: Path) -> None:
+    server = make_server(tmp_path, "--no-such-flag")
+    with pytest.raises(EarlyDeathError, match="no-such-flag"):
+        server.start()
+    assert not server.alive()
+
+
+def test_an_occupied_port_is_refused_by_name(tmp_path: Path) -> None:
+    with make_server(tmp_path / "a") as first:
+        settings = isolated_settings(tmp_path / "b", triton_grpc_port=first.settings.triton_grpc_port)
+        second = TritonServer(settings, backends=[echo.BACKENDS])
+        with pytest.raises(PortInUseError) as refusal:
+            second.start()
+        assert str(refusal.value).startswith(
+            f"port {first.settings.triton_grpc_port} (Triton gRPC, TRIDENT_TRITON_GRPC_PORT) "
+            f"is in use by pid {first.pid} (tritonserver)"
+        )
+        assert first.alive()

@@ -1,0 +1,1 @@
+"""Events → validated tables → point-in-time features → trained towers and ranker → evaluation."""

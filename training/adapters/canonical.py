@@ -1,0 +1,100 @@
+"""The canonical raw tables: their columns and types, and how a whole set of them is written at once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from training.adapters.publish import publish
+from training.adapters.source import Source, write_source
+from training.errors import DataError
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+TEXT = pa.string()
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "events": pa.schema({
+        "user_id": TEXT, "item_id": TEXT, "event_type": TEXT, "timestamp": TIMESTAMP, "session_id": TEXT,
+        "request_id": TEXT, "device": TEXT, "country": TEXT, "price": pa.float64(), "quantity": pa.int32(),
+        "event_id": TEXT,
+    }),
+    "impressions": pa.schema({
+        "request_id": TEXT, "user_id": TEXT, "item_id": TEXT, "position": pa.int32(), "timestamp": TIMESTAMP,
+        "release": TEXT, "variant": TEXT, "placement": TEXT, "device": TEXT, "country": TEXT,
+        "scores": pa.list_(pa.float32()),
+    }),
+    "items": pa.schema({
+        "item_id": TEXT, "category": TEXT, "created_at": TIMESTAMP, "title": TEXT, "description": TEXT,
+        "brand": TEXT, "price": pa.float64(), "tags": pa.list_(TEXT), "rating": pa.float64(),
+        "review_count": pa.int64(), "in_stock": pa.bool_(), "regions": pa.list_(TEXT), "is_safe": pa.bool_(),
+        "image_url": TEXT, "image_vector": pa.list_(pa.float32()),
+    }),
+    "users": pa.schema({
+        "user_id": TEXT, "signup_at": TIMESTAMP, "age": pa.int32(), "gender": TEXT, "country": TEXT,
+        "language": TEXT, "tier": TEXT,
+    }),
+}  # fmt: skip
+
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "events": ("user_id", "item_id", "event_type", "timestamp"),
+    "impressions": ("request_id", "user_id", "item_id", "position", "timestamp"),
+    "items": ("item_id", "category", "created_at"),
+    "users": ("user_id",),
+}
+
+EVENT_TYPES = ("view", "click", "add_to_cart", "purchase", "favorite")
+
+Column = pa.Array | pa.ChunkedArray | Sequence[object] | npt.NDArray[np.generic]
+
+
+def table(schema: pa.Schema, columns: Mapping[str, Column], rows: int) -> pa.Table:
+    """A table of this schema; a column that is not given is null in every row."""
+    arrays = [
+        _array(columns[f.name], f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema
+    ]  # fmt: skip
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(column: Column, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    if isinstance(column, pa.Array | pa.ChunkedArray):
+        return column.cast(kind)
+    if isinstance(column, np.ndarray) and column.dtype.kind == "M":
+        return pa.array(column).cast(kind)
+    return pa.array(column, kind)
+
+
+def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
+    """The latest moment in events and impressions. Raises DataError when there is none."""
+    moments = [pc.max(tables[name]["timestamp"]).as_py() for name in ("events", "impressions") if name in tables]
+    known = [moment for moment in moments if moment is not None]
+    if not known:
+        raise DataError("events: column timestamp: no value in any row, so there is no moment to call now")
+    latest: datetime = max(known)
+    return latest.astimezone(UTC)
+
+
+def write_raw(
+    folder: Path,
+    source: Source,
+    tables: Mapping[str, pa.Table],
+    extra: Callable[[Path], None] | None = None,
+) -> dict[str, int]:
+    """Write all four tables and the declaration in one step; returns rows by table.
+
+    A source without impressions gets an empty table of them. `extra` may write more files next to the tables.
+    """
+    complete = {name: tables.get(name, schema.empty_table()) for name, schema in SCHEMAS.items()}
+    rows = {name: content.num_rows for name, content in complete.items()}
+    with publish(folder) as partial:
+        for name, content in complete.items():
+            (partial / name).mkdir()
+            pq.write_table(content, partial / name / "part-0.parquet")
+        write_source(partial, source.at(source.as_of or largest_timestamp(tables)), rows)
+        if extra is not None:
+            extra(partial)
+    return rows

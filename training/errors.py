@@ -1,0 +1,8 @@
+"""Errors of the offline stages.
+
+DataError      the input cannot be used: exit code 2 and one line on stderr
+"""
+
+
+class DataError(ValueError):
+    """Bad input data. The message names the file, the column where there is one, and the number of rows."""

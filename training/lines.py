@@ -1,0 +1,83 @@
+"""A line: one training run on disk, `lines/L`. Written whole or not at all.
+
+`user_tower.onnx`, `item_tower.onnx`, `assemble.onnx`: the graphs training itself ran; `towers.safetensors`: the
+weights they came from; `forest.txt`: the merged LightGBM model; `metrics.json`, `line.json`: how it did, what it is.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import DataError
+
+USER_TOWER, ITEM_TOWER, ASSEMBLE = "user_tower.onnx", "item_tower.onnx", "assemble.onnx"
+WEIGHTS, FOREST, METRICS, FACTS = "towers.safetensors", "forest.txt", "metrics.json", "line.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A finished line."""
+
+    number: int
+    folder: Path
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Schema hash, windows, rounds, library versions."""
+        return _json(self.folder / FACTS)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What the recipe reached on the test window."""
+        return _json(self.folder / METRICS)
+
+    @property
+    def tower_digest(self) -> str:
+        """Identity of the embedding space: 16 hex digits over both towers' graphs."""
+        digest = hashlib.sha256()
+        for name in (USER_TOWER, ITEM_TOWER):
+            digest.update((self.folder / name).read_bytes())
+        return digest.hexdigest()[:16]
+
+
+def latest(folder: Path) -> Line:
+    """The newest line. Raises DataError when there is none."""
+    numbers = sorted(_numbers(folder))
+    if not numbers:
+        raise DataError(f"no trained line in {folder}; run `python -m training train` first")
+    return Line(numbers[-1], folder / str(numbers[-1]))
+
+
+@contextmanager
+def new_line(folder: Path) -> Iterator[Line]:
+    """The next line's folder, which appears under its number only when the block ends well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(folder), default=0) + 1
+    draft = Path(tempfile.mkdtemp(prefix=".line-", dir=folder))
+    try:
+        yield Line(number, draft)
+        draft.chmod(0o755)
+        draft.rename(folder / str(number))
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write indented JSON with sorted keys."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _numbers(folder: Path) -> Iterator[int]:
+    return (int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / FACTS).is_file())
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content

@@ -1,0 +1,1 @@
+"""The models: two towers, the assembler, and one forest for three objectives."""

@@ -1,0 +1,103 @@
+"""The two towers: 256-ReLU-BatchNorm-Dropout, 128-ReLU, 128, L2-normalised, over a feature group's columns.
+
+A tower takes the raw columns of `feature_repo.schema`, in order: scalars are compressed by sign·log1p and
+standardised, codes are embedded, vectors pass as they are. All of it is in the exported graph.
+"""
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feature_repo.schema import SCHEMA, Feature, Group
+from feature_repo.vectors import Floats
+from model_repository.contract import EMBEDDING_WIDTH
+
+CODE_WIDTH = 8  # columns a code is embedded into
+DROPOUT = 0.1
+
+
+class FeatureEncoder(nn.Module):
+    """[b, group width] raw float32 → [b, `width`] for the network."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__()
+        features = SCHEMA.group(group)
+        self._group = group
+        self._codes = [f for f in features if f.kind == "code"]
+        self.embeddings = nn.ModuleList(nn.Embedding(f.cardinality, CODE_WIDTH) for f in self._codes)
+        scalars = _columns([f for f in features if f.kind == "scalar"])
+        self.register_buffer("scalars", torch.tensor(scalars))
+        self.register_buffer("mean", torch.zeros(len(scalars)))
+        self.register_buffer("scale", torch.ones(len(scalars)))
+        self.register_buffer(
+            "vectors", torch.tensor(_columns([f for f in features if f.kind == "vector"]), dtype=torch.int64)
+        )
+        self.width = len(scalars) + len(cast(Tensor, self.vectors)) + CODE_WIDTH * len(self._codes)
+
+    def fit(self, rows: Floats) -> None:
+        """Set the scalars' mean and scale from rows [n, group width]."""
+        squeezed = _squeeze(torch.from_numpy(rows)[:, cast(Tensor, self.scalars)])
+        self.mean = squeezed.mean(0)
+        self.scale = 1.0 / squeezed.std(0).clamp_min(1e-3)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Encode."""
+        scalars = (_squeeze(rows[:, cast(Tensor, self.scalars)]) - cast(Tensor, self.mean)) * cast(
+            Tensor, self.scale
+        )
+        blocks = [scalars, rows[:, cast(Tensor, self.vectors)]]
+        for feature, embedding in zip(self._codes, self.embeddings, strict=True):
+            code = rows[:, SCHEMA.offset(feature.name)].to(torch.int64)
+            blocks.append(embedding(code.clamp(0, feature.cardinality - 1)))
+        return torch.cat(blocks, dim=1)
+
+
+class Tower(nn.Module):
+    """[b, group width] → [b, EMBEDDING_WIDTH], unit length."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__()
+        self.encoder = FeatureEncoder(group)
+        self.layers = nn.Sequential(
+            nn.Linear(self.encoder.width, 256),
+            nn.ReLU(),
+            nn.BatchNorm1d(256),
+            nn.Dropout(DROPOUT),
+            nn.Linear(256, 128),
+            nn.ReLU(),
+            nn.Linear(128, EMBEDDING_WIDTH),
+        )
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Embed."""
+        return nn.functional.normalize(self.layers(self.encoder(rows)), dim=1)
+
+
+class TwoTower(nn.Module):
+    """User and item tower with the learnable temperature of their softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = Tower("user")
+        self.item = Tower("item")
+        self.log_temperature = nn.Parameter(torch.tensor(np.log(0.1), dtype=torch.float32))
+
+    def loss(self, users: Tensor, items: Tensor, item_ids: Tensor, log_q: Tensor) -> Tensor:
+        """In-batch sampled softmax with logQ correction (Yi et al., RecSys 2019, eq. 5).
+
+        users [b, U], items [b, I]: the positive pairs; item_ids [b] integers; log_q [b]: log sampling probability
+        of each item. Another row's item that is the same item is no negative.
+        """
+        logits = self.user(users) @ self.item(items).T / self.log_temperature.exp().clamp(0.01, 1.0) - log_q
+        same = (item_ids[:, None] == item_ids[None, :]) & ~torch.eye(len(item_ids), dtype=torch.bool)
+        return nn.functional.cross_entropy(logits.masked_fill(same, -1e9), torch.arange(len(item_ids)))
+
+
+def _columns(features: list[Feature]) -> list[int]:
+    return [SCHEMA.offset(f.name) + i for f in features for i in range(f.width)]
+
+
+def _squeeze(values: Tensor) -> Tensor:
+    return torch.sign(values) * torch.log1p(torch.abs(values))

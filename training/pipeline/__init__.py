@@ -1,0 +1,1 @@
+"""Raw tables → validated tables → point-in-time feature snapshots, examples and pairs, in Spark."""

@@ -1,0 +1,130 @@
+"""Clean tables → vocabularies, examples, pairs, and the snapshots that would have served them.
+
+    tables ── codes ── actions ──┬── examples, pairs ── which (key, day) are needed
+                                 └── user and item snapshots of exactly those, of everyone at the windows' starts,
+                                     and of everyone through as_of (the final one)
+"""  # fmt: skip
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from deploy.settings import Settings
+from feature_repo.schema import SCHEMA
+from training.adapters.publish import publish
+from training.adapters.source import Source, read_source
+from training.errors import DataError
+from training.pipeline import vocabulary
+from training.pipeline.actions import actions, with_codes
+from training.pipeline.clock import day_of, snapshot_at
+from training.pipeline.examples import examples, pairs
+from training.pipeline.items import item_snapshots
+from training.pipeline.snapshots import request
+from training.pipeline.split import boundaries
+from training.pipeline.users import user_snapshots
+
+SPLITS = "splits.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """Clean tables as features need them."""
+
+    actions: DataFrame
+    impressions: DataFrame
+    items: DataFrame
+    users: DataFrame
+
+
+def features(spark: SparkSession, settings: Settings) -> dict[str, Any]:
+    """Write settings.features; returns what splits.json says. Raises DataError when nothing was validated."""
+    require_tables(settings)
+    source = read_source(settings.raw)
+    with publish(settings.features) as folder:
+        tables = read_tables(spark, settings.tables, folder)
+        by_split = {
+            "examples": examples(source, tables.actions, tables.impressions, tables.items, settings.seed),
+            "pairs": pairs(source, tables.actions),
+        }
+        for name, rows in by_split.items():
+            rows.write.parquet(str(folder / name))
+        labelled, positives = (spark.read.parquet(str(folder / name)) for name in by_split)
+        _write_snapshots(source, tables, _used(labelled).union(_used(positives)), folder)
+        counts = _counts(labelled, positives)
+        document = _document(source, counts)
+        (folder / SPLITS).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        spark.catalog.clearCache()
+    return document
+
+
+def require_tables(settings: Settings) -> None:
+    """Raises DataError when nothing was validated."""
+    if not settings.tables.exists():
+        raise DataError(f"{settings.tables}: missing; run `python -m training validate` first")
+
+
+def read_tables(spark: SparkSession, folder: Path, output: Path) -> Tables:
+    """Clean tables with codes and days; the vocabularies go to `output`."""
+    events, impressions, items, users = (
+        spark.read.parquet(str(folder / name)) for name in ("events", "impressions", "items", "users")
+    )
+    words = vocabulary.build(items)
+    words.save(output)
+    coded = with_codes(items, words).persist()
+    return Tables(
+        actions=actions(events, coded).persist(),
+        impressions=impressions.withColumn("day", day_of("timestamp")),
+        items=coded,
+        users=users,
+    )
+
+
+def _used(rows: DataFrame) -> DataFrame:
+    """The pairs of keys and days that rows need; users and items are served by snapshots of the same day."""
+    return rows.select("user_id", "item_id", day_of("user_snapshot").alias("day"))
+
+
+def _write_snapshots(source: Source, tables: Tables, used: DataFrame, folder: Path) -> None:
+    at = boundaries(source)
+    starts = (at.validation_start, at.test_start)
+    born = tables.items.select("item_id", "born")
+    users = request(used, tables.users.select("user_id"), "user_id", starts, at.as_of)
+    items = request(used, born, "item_id", starts, at.as_of)
+    by_user = user_snapshots(source, users, tables.actions, tables.impressions, tables.users)
+    by_item = item_snapshots(source, items, tables.actions, tables.impressions, tables.items)
+    by_user.write.parquet(str(folder / "user_snapshots"))
+    by_item.write.parquet(str(folder / "item_snapshots"))
+
+
+def _counts(labelled: DataFrame, positives: DataFrame) -> dict[str, dict[str, int]]:
+    rows = labelled.groupBy("split").agg(
+        F.count("*").alias("examples"),
+        F.sum("clicked").alias("clicked"),
+        F.sum("purchased").alias("purchased"),
+    )
+    counts = {row["split"]: row.asDict() for row in rows.collect()}
+    for row in positives.groupBy("split").agg(F.count("*").alias("pairs")).collect():
+        counts.setdefault(row["split"], {}).update(row.asDict())
+    return {split: {k: v for k, v in row.items() if k != "split"} for split, row in sorted(counts.items())}
+
+
+def _document(source: Source, counts: dict[str, dict[str, int]]) -> dict[str, Any]:
+    at = boundaries(source)
+    return {
+        "source": source.name,
+        "as_of": at.as_of,
+        "boundaries": asdict(at),
+        "snapshots": {
+            "validation": snapshot_at(at.validation_start),
+            "test": snapshot_at(at.test_start),
+            "final": at.as_of,
+        },
+        "has_impressions": source.has_impressions,
+        "minimum_positives": source.minimum_positives,
+        "counts": counts,
+        "schema": SCHEMA.hash,
+    }

@@ -1,0 +1,32 @@
+"""The Spark stages as the command line calls them: each opens a session and closes it."""
+
+from typing import Any
+
+from deploy.settings import Settings
+from training.adapters.source import read_source
+from training.pipeline.features import features as compute
+from training.pipeline.features import require_tables
+from training.pipeline.session import open_session
+from training.pipeline.validate import validate as check
+
+
+def validate(settings: Settings, allow_low_quality: bool = False) -> dict[str, Any]:
+    """settings.raw → settings.tables; returns the report."""
+    read_source(settings.raw)
+    with open_session(settings) as spark:
+        return check(spark, settings, allow_low_quality)
+
+
+def features(settings: Settings) -> dict[str, Any]:
+    """settings.tables → settings.features; returns what splits.json says."""
+    require_tables(settings)
+    with open_session(settings) as spark:
+        return compute(spark, settings)
+
+
+def pipeline(settings: Settings, allow_low_quality: bool = False) -> dict[str, Any]:
+    """Both stages in one session; returns the quality and what splits.json says."""
+    read_source(settings.raw)
+    with open_session(settings) as spark:
+        quality = check(spark, settings, allow_low_quality)["quality"]
+        return {"quality": quality, **compute(spark, settings)}

@@ -1,0 +1,71 @@
+"""Codes of categories, brands and price bands: by frequency in the catalogue, 0 = other or unknown."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from feature_repo.schema import BRANDS, CATEGORIES, PRICE_BANDS
+
+FILE = "vocabulary.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Names in order of code, the first has code 1; `price_edges` are the inner limits between bands 1, 2, …"""
+
+    categories: tuple[str, ...]
+    brands: tuple[str, ...]
+    price_edges: tuple[float, ...]
+
+    def save(self, folder: Path) -> None:
+        """Write vocabulary.json."""
+        (folder / FILE).write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
+
+
+def build(items: DataFrame) -> Vocabulary:
+    """Count the catalogue: at most 31 categories and brands, 6 quantiles of the price."""
+    return Vocabulary(
+        categories=_most_frequent(items, "category", CATEGORIES - 1),
+        brands=_most_frequent(items, "brand", BRANDS - 1),
+        price_edges=_quantiles(items, PRICE_BANDS - 1),
+    )
+
+
+def category_code(vocabulary: Vocabulary) -> Column:
+    """Code of the column `category`."""
+    return _code("category", vocabulary.categories)
+
+
+def brand_code(vocabulary: Vocabulary) -> Column:
+    """Code of the column `brand`."""
+    return _code("brand", vocabulary.brands)
+
+
+def price_band(vocabulary: Vocabulary) -> Column:
+    """Band of the column `price`: 1 + the number of edges below it; 0 without a price."""
+    band = F.lit(1)
+    for edge in vocabulary.price_edges:
+        band = band + (F.col("price") > edge).cast("int")
+    return F.when(F.col("price").isNull(), 0).otherwise(band)
+
+
+def _most_frequent(items: DataFrame, column: str, limit: int) -> tuple[str, ...]:
+    counted = items.filter(F.col(column).isNotNull()).groupBy(column).count()
+    rows = counted.orderBy(F.desc("count"), column).limit(limit).collect()
+    return tuple(row[column] for row in rows)
+
+
+def _quantiles(items: DataFrame, bands: int) -> tuple[float, ...]:
+    shares = F.array(*[F.lit(n / bands) for n in range(1, bands)])
+    edges = items.agg(F.percentile("price", shares).alias("edges")).first()
+    return tuple(dict.fromkeys(edges["edges"])) if edges is not None and edges["edges"] else ()
+
+
+def _code(column: str, names: tuple[str, ...]) -> Column:
+    if not names:
+        return F.lit(0)
+    pairs = [F.lit(part) for code, name in enumerate(names, 1) for part in (name, code)]
+    return F.coalesce(F.try_element_at(F.create_map(*pairs), F.col(column)), F.lit(0))
