@@ -10,6 +10,7 @@ from exporters.errors import GateError
 from feature_repo.vectors import Floats
 
 TOLERANCE = 1e-6
+_MAX = float(np.finfo(np.float32).max)
 
 
 def export_forest(source: Path, target: Path) -> treelite.Model:
@@ -56,7 +57,7 @@ def _threshold_rows(booster: lgb.Booster, rows: Floats, rng: np.random.Generator
     chosen = splits.sample(min(len(splits), 256), random_state=0)
     result = np.repeat(rows[rng.integers(len(rows), size=len(chosen))], 3, axis=0)
     for i, (feature, threshold) in enumerate(zip(chosen["split_feature"], chosen["threshold"], strict=True)):
-        at = np.float32(threshold)
+        at = np.float32(np.clip(threshold, -_MAX, _MAX))
         around = (at, np.nextafter(at, np.float32(np.inf)), np.nextafter(at, np.float32(-np.inf)))
         result[3 * i : 3 * i + 3, names[feature]] = around
     return result

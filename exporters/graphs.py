@@ -31,8 +31,8 @@ def gate_graphs(folder: Path, users: Floats, items: Floats) -> dict[str, float]:
     with torch.inference_mode():
         user_vectors = towers.user(torch.from_numpy(users)).numpy()
         item_vectors = towers.item(torch.from_numpy(items)).numpy()
-    found_users = run(session(folder / USER_TOWER), {"user_features": users})
-    found_items = run(session(folder / ITEM_TOWER), {"item_features": items})
+    found_users = _run(folder / USER_TOWER, {"user_features": users})
+    found_items = _run(folder / ITEM_TOWER, {"item_features": items})
     return {
         "user_tower": _gate(USER_TOWER, found_users, user_vectors, TOWER_TOLERANCE),
         "item_tower": _gate(ITEM_TOWER, found_items, item_vectors, TOWER_TOLERANCE),
@@ -54,8 +54,15 @@ def _gate_assemble(path: Path) -> float:
         arrays["item_features"][0, 0, 3], arrays["similarity"][0, 0] = np.nan, np.inf
         with torch.inference_mode():
             expected = Assembler()(*(torch.from_numpy(a) for a in arrays.values())).numpy()
-        worst = max(worst, _gate(ASSEMBLE, run(session(path), arrays), expected, 0.0))
+        worst = max(worst, _gate(ASSEMBLE, _run(path, arrays), expected, 0.0))
     return worst
+
+
+def _run(path: Path, inputs: dict[str, Floats]) -> Floats:
+    try:
+        return run(session(path), inputs)
+    except Exception as error:  # ONNX Runtime's own errors share no base class
+        raise GateError(f"{path.name}: ONNX Runtime refuses it: {error}") from None
 
 
 def _with_extremes(rows: Floats, default: Floats) -> Floats:

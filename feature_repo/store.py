@@ -138,7 +138,8 @@ def read_items(settings: Settings) -> tuple[list[str], Floats]:
     store, now = open_store(settings), as_of(settings)
     store.get_feature_service(service_name())
     ids = sorted(_final(settings.features / "item_snapshots", now, ["item_id"])["item_id"].to_pylist())
-    entities = pd.DataFrame({"item_id": ids, "event_timestamp": pd.Series([now] * len(ids), dtype="datetime64[us, UTC]")})
+    moments = pd.Series([now] * len(ids), dtype="datetime64[us, UTC]")
+    entities = pd.DataFrame({"item_id": ids, "event_timestamp": moments})
     frame = store.get_historical_features(entity_df=entities, features=references("item")).to_df()
     frame = frame.set_index("item_id").loc[ids]
     return ids, columns_to_array("item", {name: frame[name].to_numpy() for name in _names("item")})
@@ -148,9 +149,8 @@ async def user_row_async(store: "FeatureStore", user_id: str) -> Floats | None:
     """Feast's online row of one user: [USER_WIDTH] float32; None when the store holds nothing of the user."""
     from feature_repo.definitions import references
 
-    answer = await store.get_online_features_async(
-        features=references("user"), entity_rows=[{"user_id": user_id}]
-    )  # fmt: skip
+    entity = {"user_id": user_id}
+    answer = await store.get_online_features_async(features=references("user"), entity_rows=[entity])
     columns = answer.to_dict()
     row = {name: columns[name][0] for name in _names("user")}
     if all(value is None for value in row.values()):

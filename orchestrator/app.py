@@ -1,5 +1,6 @@
 """The application: `create_app` is uvicorn's factory; `assemble` puts routes around a service, fakes included."""
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -62,6 +63,8 @@ def assemble(service: Service, before: Callable[[], Awaitable[None]] = nothing,
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await before()
         await service.start()
+        gc.collect()
+        gc.freeze()  # what lives now lives long; the collector need not look at it again
         yield
         await service.stop()
         await after()

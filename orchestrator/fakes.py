@@ -81,16 +81,17 @@ def fake_id(number: int) -> str:
 
 
 def fake_outputs(call: Call, items: int = CANDIDATES) -> Arrays:
-    """Every output the call wants: item i has key item_key(fake_id(i)), category i mod 20, and scores that fall with i."""
+    """Every output the call wants: item i is fake_id(i) of category i mod 20, and scores fall with i."""
     order = np.arange(CANDIDATES)
+    names = [fake_id(i) for i in range(CANDIDATES)]
     falling = (1.0 - order / CANDIDATES).astype(np.float32)
-    ids = np.array([fake_id(i).encode() for i in order]).view(np.uint8).reshape(CANDIDATES, ID_BYTES)
+    ids = np.array([name.encode() for name in names]).view(np.uint8).reshape(CANDIDATES, ID_BYTES)
     rules = np.ones((CANDIDATES, len(RULE_COLUMNS)), np.float32)
     rules[:, RULE_COLUMNS.index("category")] = order % 20
     rules[:, RULE_COLUMNS.index("age_days")] = 10.0
     everything: Arrays = {
         "user_embedding": np.full((1, EMBEDDING_WIDTH), 0.1, np.float32),
-        "item_key": np.array([[item_key(fake_id(i)) for i in order]], np.int64),
+        "item_key": np.array([[item_key(name) for name in names]], np.int64),
         "item_id": ids[None],
         "similarity": falling[None],
         "scores": np.stack([falling, falling / 2, falling / 4], axis=1),

@@ -35,7 +35,10 @@ WARM_S = 3.0
 
 @dataclass(slots=True, kw_only=True)
 class Ask:
-    """What the rungs need of a request: user, context features [CONTEXT_WIDTH], country code, deadline, stage times."""
+    """What the rungs need of a request: user, context features [CONTEXT_WIDTH], country code, deadline, stage times.
+
+    `embedding` is the user's, once it is known; `reasons` collects what failed on the way down.
+    """
 
     user_id: str
     country: int
@@ -43,6 +46,7 @@ class Ask:
     deadline: Deadline
     watch: Watch
     reasons: list[str] = field(default_factory=list)
+    embedding: Floats | None = None
     retried: bool = False
 
 
@@ -78,10 +82,9 @@ class Ladder:
             self._gate.leave(time.monotonic() - entered)
 
     async def _through_triton(self, ask: Ask, release: Release, known: Known) -> Found:
-        embedding = known.embedding
-        if embedding is None:
-            embedding = await self._try(ask, "embed", self._embed(ask, release, known))
-        if embedding is not None:
+        if ask.embedding is None:
+            ask.embedding = await self._try(ask, "embed", self._embed(ask, release, known))
+        if (embedding := ask.embedding) is not None:
             ranked = await self._try(ask, "recommend", self._ranked(ask, release, known, embedding))
             if ranked is not None:
                 return Found(level="L1" if known.reasons else "L0", candidates=ranked, release=release.number)

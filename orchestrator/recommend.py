@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,24 +81,24 @@ class Recommender:
         with ask.watch.stage("read"):
             known = await self.users.read(request.user_id, request.country, arm.release, ask.deadline)
         ask.country = ask.country or known.country
+        ask.embedding = known.embedding
         ask.reasons.extend(known.reasons)
         try:
             found = await self.ladder.descend(ask, arm.release, known)
         except UnknownModelError:
-            arm, known = await self._follow(request, ask, arm, known)
+            arm = await self._follow(request, ask, arm)
             found = await self.ladder.descend(ask, arm.release, known)
         return arm.variant, known, found
 
-    async def _follow(self, request: RecommendRequest, ask: Ask, arm: Assignment,
-                      known: Known) -> tuple[Assignment, Known]:
+    async def _follow(self, request: RecommendRequest, ask: Ask, arm: Assignment) -> Assignment:
         """The arm by the record as it is now; an embedding of another tower is dropped."""
         ask.retried = True
         await self.traffic.refresh(ask.deadline.left())
         assert self.traffic.plan is not None
         now = self.traffic.plan.assign(request.user_id)
         if now.release.embedding_prefix != arm.release.embedding_prefix:
-            known = replace(known, embedding=None)
-        return now, known
+            ask.embedding = None
+        return now
 
     def _choose(self, request: RecommendRequest, known: Known, found: Found) -> Chosen:
         hidden = known.shown

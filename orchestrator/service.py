@@ -1,7 +1,6 @@
 """The parts of a running orchestrator and their life: what starts, what beats, what is flushed at the end."""
 
 import asyncio
-import gc
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -53,8 +52,6 @@ class Service:
         await self.writer.start()
         await self._open_rows()
         self._task = asyncio.create_task(self._beat(), name="traffic")
-        gc.collect()
-        gc.freeze()
 
     async def stop(self) -> None:
         """End the beats, flush the log, close the connections."""

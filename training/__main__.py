@@ -1,6 +1,7 @@
 """The offline stages: `python -m training <command>`. Each can be run again and replaces what it wrote before.
 
     ingest (or sample) → validate → features → materialize
+                                             ↘ train → evaluate
 
 Exit codes: 0 done, 1 something it needs does not answer, 2 bad input (one line on stderr says which and where).
 """  # fmt: skip
@@ -8,6 +9,7 @@ Exit codes: 0 done, 1 something it needs does not answer, 2 bad input (one line 
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import orjson
@@ -15,7 +17,7 @@ import typer
 
 from deploy.settings import Settings, SettingsError, load_settings
 from training.errors import DataError
-from training.progress import stage
+from training.progress import bars, stage
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -71,6 +73,33 @@ def materialize(json: Json = False) -> None:
     run("materialize", write, json)
 
 
+@app.command()
+def train(json: Json = False) -> None:
+    """Train a new line: towers and forest, the recipe judged on validation, then refit through T."""
+    run("train", _train, json)
+
+
+@app.command()
+def evaluate(json: Json = False) -> None:
+    """Judge the newest line's recipe on the test window and store its metrics."""
+    run("evaluate", _evaluate, json)
+
+
+def _train(settings: Settings) -> Mapping[str, Any]:
+    from training.recipe import train as recipe
+
+    with bars() as report:
+        line = recipe(settings, report)
+    return {"line": line.number, **{key: line.facts[key] for key in ("epochs", "rounds", "schema_hash")}}
+
+
+def _evaluate(settings: Settings) -> Mapping[str, Any]:
+    from training.evaluate import evaluate as judge
+    from training.lines import latest
+
+    return judge(settings, latest(settings.lines))
+
+
 def settings_for_sample() -> Settings:
     """The settings with the sample as source."""
     return load_settings().model_copy(update={"source": "sample"})
@@ -87,7 +116,7 @@ def run(
 
     started = time.monotonic()
     try:
-        with stage(name):
+        with nullcontext() if name == "train" else stage(name):  # training draws bars of its own
             result = work(settings())
     except (DataError, SettingsError) as error:
         _stop(error, 2)

@@ -1,11 +1,11 @@
 """The canonical raw tables: their columns and types, and how a whole set of them is written at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -49,18 +49,15 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 
 EVENT_TYPES = ("view", "click", "add_to_cart", "purchase", "favorite")
 
-Column = pa.Array | pa.ChunkedArray | Sequence[object] | npt.NDArray[np.generic]
 
 
-def table(schema: pa.Schema, columns: Mapping[str, Column], rows: int) -> pa.Table:
-    """A table of this schema; a column that is not given is null in every row."""
-    arrays = [
-        _array(columns[f.name], f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema
-    ]  # fmt: skip
+def table(schema: pa.Schema, columns: Mapping[str, Any], rows: int) -> pa.Table:
+    """A table of this schema from Arrow, numpy or plain columns; one that is not given is null in every row."""
+    arrays = [_array(columns[f.name], f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _array(column: Column, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+def _array(column: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     if isinstance(column, pa.Array | pa.ChunkedArray):
         return column.cast(kind)
     if isinstance(column, np.ndarray) and column.dtype.kind == "M":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +111,7 @@ def _parse(path: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) ->
     return pa.Array.from_pandas(values).cast(kind)
 
 
-def _values(column: pa.ChunkedArray, kind: pa.DataType) -> "pd.Series[object]":
+def _values(column: pa.ChunkedArray, kind: pa.DataType) -> Any:
     text = column.to_pandas()
     if pa.types.is_timestamp(kind):
         return _moments(text)
@@ -119,11 +120,11 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> "pd.Series[object]":
         return text.str.lower().map(known)
     numbers = pd.to_numeric(text, errors="coerce")
     if pa.types.is_integer(kind):
-        return numbers.where(numbers % 1 == 0).astype("Int64")  # type: ignore[no-any-return]
+        return numbers.where(numbers % 1 == 0).astype("Int64")
     return numbers
 
 
-def _moments(text: "pd.Series[str]") -> "pd.Series[object]":
+def _moments(text: Any) -> Any:
     """ISO 8601 or unix seconds; without a time zone means UTC."""
     seconds = pd.to_numeric(text, errors="coerce")
     if seconds.notna().sum() == text.notna().sum():

@@ -19,9 +19,9 @@ Judge = Callable[[TwoTower], float]
 class TowerConfig:
     """Hyperparameters; `epochs` is the most, early stopping may take fewer."""
 
-    epochs: int = 14
-    patience: int = 3
-    batch: int = 1024
+    epochs: int = 8
+    patience: int = 2
+    batch: int = 512
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     seed: int = 1

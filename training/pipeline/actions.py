@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from training.pipeline.clock import day_of
 from training.pipeline.vocabulary import Vocabulary, brand_code, category_code, price_band
@@ -21,31 +21,31 @@ def with_codes(items: DataFrame, vocabulary: Vocabulary) -> DataFrame:
         "category_code": category_code(vocabulary),
         "brand_code": brand_code(vocabulary),
         "price_band": price_band(vocabulary),
-        "born": F.coalesce("created_at", F.lit(LONG_AGO)),
+        "born": fn.coalesce("created_at", fn.lit(LONG_AGO)),
     })  # fmt: skip
 
 
 def actions(events: DataFrame, items: DataFrame) -> DataFrame:
     """One row per event; `items` as of `with_codes`. `money` is the price in 1/10000 of the currency."""
-    known = items.select("item_id", "category_code", "brand_code", "price_band", F.col("price").alias("item_price"))
-    price = F.coalesce("price", "item_price")
+    known = items.select("item_id", "category_code", "brand_code", "price_band", fn.col("price").alias("item_price"))
+    price = fn.coalesce("price", "item_price")
     return events.join(known, "item_id").select(
         "user_id", "item_id", "event_type", "timestamp", "request_id", "device", "country",
         "category_code", "brand_code", "price_band",
         day_of("timestamp").alias("day"),
         lookup("event_type", WEIGHTS).alias("weight"),
         lookup("event_type", GRADES).alias("grade"),
-        F.round(price * MONEY).cast("long").alias("money"),
-        F.coalesce("quantity", F.lit(1)).alias("quantity"),
+        fn.round(price * MONEY).cast("long").alias("money"),
+        fn.coalesce("quantity", fn.lit(1)).alias("quantity"),
     )  # fmt: skip
 
 
 def lookup(column: str, table: dict[str, int]) -> Column:
     """The table's value for the column's."""
-    pairs = [F.lit(part) for pair in table.items() for part in pair]
-    return F.create_map(*pairs)[F.col(column)]
+    pairs = [fn.lit(part) for pair in table.items() for part in pair]
+    return fn.create_map(*pairs)[fn.col(column)]
 
 
 def count_of(event_type: str) -> Column:
     """How many rows of a group are of this event type."""
-    return F.sum((F.col("event_type") == event_type).cast("int"))
+    return fn.sum((fn.col("event_type") == event_type).cast("int"))

@@ -7,7 +7,7 @@ D 00:00 and serves every moment t with D + DELAY ≤ t, until the next one does.
 from datetime import UTC, datetime, timedelta
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 DELAY = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -17,23 +17,23 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def day_of(timestamp: str) -> Column:
     """The day a moment falls on."""
-    return F.unix_date(F.to_date(timestamp))
+    return fn.unix_date(fn.to_date(timestamp))
 
 
 def served_day(timestamp: str) -> Column:
     """The snapshot that serves a moment."""
-    shifted = F.timestamp_micros(F.unix_micros(timestamp) - F.lit(DELAY // timedelta(microseconds=1)))
-    return F.unix_date(F.to_date(shifted))
+    shifted = fn.timestamp_micros(fn.unix_micros(timestamp) - fn.lit(DELAY // timedelta(microseconds=1)))
+    return fn.unix_date(fn.to_date(shifted))
 
 
 def available_at(day: Column) -> Column:
     """When a snapshot can first be served."""
-    return F.timestamp_seconds(day.cast("long") * DAY_SECONDS + int(DELAY.total_seconds()))
+    return fn.timestamp_seconds(day.cast("long") * DAY_SECONDS + int(DELAY.total_seconds()))
 
 
 def start_of(day: Column) -> Column:
     """The moment a snapshot is computed at."""
-    return F.timestamp_seconds(day.cast("long") * DAY_SECONDS)
+    return fn.timestamp_seconds(day.cast("long") * DAY_SECONDS)
 
 
 def served_day_at(moment: datetime) -> int:

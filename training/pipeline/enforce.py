@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from training.adapters.canonical import REQUIRED, SCHEMAS
 from training.errors import DataError
@@ -23,7 +23,7 @@ def enforce(rows: DataFrame, name: str, path: Path) -> DataFrame:
         raise DataError(f"{path}: column {', '.join(missing)}: missing in all {rows.count()} rows")
     typed = [_typed(rows, f.name, spark_type(f.type)) for f in SCHEMAS[name]]
     lost = [_lost(rows, f.name, spark_type(f.type)) for f in SCHEMAS[name] if f.name in rows.columns]
-    malformed = F.lit(False)
+    malformed = fn.lit(False)
     for column in lost:
         malformed = malformed | column
     return rows.select(*typed, malformed.alias(MALFORMED))
@@ -37,11 +37,11 @@ def spark_type(kind: pa.DataType) -> str:
 
 
 def _typed(rows: DataFrame, name: str, kind: str) -> Column:
-    column = F.col(name) if name in rows.columns else F.lit(None)
+    column = fn.col(name) if name in rows.columns else fn.lit(None)
     return column.try_cast(kind).alias(name)
 
 
 def _lost(rows: DataFrame, name: str, kind: str) -> Column:
     if rows.schema[name].dataType.simpleString() == kind:
-        return F.lit(False)
-    return F.col(name).isNotNull() & F.col(name).try_cast(kind).isNull()
+        return fn.lit(False)
+    return fn.col(name).isNotNull() & fn.col(name).try_cast(kind).isNull()

@@ -7,7 +7,7 @@ the items not acted on that was drawn, the same for every row of a group.
 """
 
 from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from training.adapters.source import Source
 from training.pipeline.actions import ENGAGED
@@ -30,7 +30,7 @@ def examples(source: Source, actions: DataFrame, impressions: DataFrame, items: 
 
 
 def pairs(source: Source, actions: DataFrame) -> DataFrame:
-    """Distinct (user, item, day) with an event: [user_id, item_id, timestamp, grade, split, snapshots, device, country]."""
+    """Distinct (user, item, day) with an event, at the moment of the first: ids, grade, split, snapshots, context."""
     return _windowed(source, _first_of_day(actions)).drop("date")
 
 
@@ -45,66 +45,67 @@ def _shown(actions: DataFrame, impressions: DataFrame) -> DataFrame:
     labels = _labels(actions.filter("request_id is not null"), "request_id", "user_id", "item_id")
     rows = impressions.join(labels, ["request_id", "user_id", "item_id"], "left")
     return rows.withColumns({
-        **{name: F.coalesce(name, F.lit(0)) for name in ("grade", "clicked", "purchased")},
-        "position": F.coalesce("position", F.lit(0)),
-        "sampling_rate": F.lit(1.0),
+        **{name: fn.coalesce(name, fn.lit(0)) for name in ("grade", "clicked", "purchased")},
+        "position": fn.coalesce("position", fn.lit(0)),
+        "sampling_rate": fn.lit(1.0),
     })  # fmt: skip
 
 
 def _labels(actions: DataFrame, *keys: str) -> DataFrame:
-    clicked = F.col("event_type").isin(*ENGAGED)
+    clicked = fn.col("event_type").isin(*ENGAGED)
     return actions.groupBy(*keys).agg(
-        F.max("grade").alias("grade"),
-        F.max(clicked.cast("int")).alias("clicked"),
-        F.max((F.col("event_type") == "purchase").cast("int")).alias("purchased"),
+        fn.max("grade").alias("grade"),
+        fn.max(clicked.cast("int")).alias("clicked"),
+        fn.max((fn.col("event_type") == "purchase").cast("int")).alias("purchased"),
     )
 
 
 def _engaged(actions: DataFrame, items: DataFrame) -> DataFrame:
     """The positives of each (user, day) at the moment of their first event, with the size of the catalogue."""
-    rows = _first_of_day(actions, F.max((F.col("event_type") == "purchase").cast("int")).alias("purchased"))
-    group = F.concat_ws("-", "user_id", F.date_from_unix_date("date"))
+    rows = _first_of_day(actions, fn.max((fn.col("event_type") == "purchase").cast("int")).alias("purchased"))
+    group = fn.concat_ws("-", "user_id", fn.date_from_unix_date("date"))
     rows = rows.withColumns({
-        "request_id": group, "clicked": F.lit(1), "position": F.lit(0), "placement": F.lit(None).cast("string"),
+        "request_id": group, "clicked": fn.lit(1), "position": fn.lit(0), "placement": fn.lit(None).cast("string"),
     })  # fmt: skip
-    return rows.join(F.broadcast(_catalogue_sizes(items, rows.select("date"))), "date").drop("date")
+    return rows.join(fn.broadcast(_catalogue_sizes(items, rows.select("date"))), "date").drop("date")
 
 
 def _first_of_day(actions: DataFrame, *more: Column) -> DataFrame:
     """One row per (user, item, date) with the moment, device and country of its first event and its grade."""
-    first = F.min(F.struct("timestamp", "device", "country")).alias("first")
-    days = actions.groupBy("user_id", "item_id", F.col("day").alias("date"))
-    rows = days.agg(first, F.max("grade").alias("grade"), *more)
+    first = fn.min(fn.struct("timestamp", "device", "country")).alias("first")
+    days = actions.groupBy("user_id", "item_id", fn.col("day").alias("date"))
+    rows = days.agg(first, fn.max("grade").alias("grade"), *more)
     return rows.select("*", "first.*").drop("first")
 
 
 def _catalogue_sizes(items: DataFrame, dates: DataFrame) -> DataFrame:
     """How many items exist by the end of each date: [date, total]."""
-    births = items.groupBy(day_of("born").alias("date")).agg(F.count("*").alias("births"))
-    days = births.unionByName(dates.distinct(), allowMissingColumns=True).groupBy("date").agg(F.sum("births").alias("births"))
-    return days.select("date", F.sum("births").over(Window.orderBy("date")).alias("total"))
+    births = items.groupBy(day_of("born").alias("date")).agg(fn.count("*").alias("births"))
+    asked = births.unionByName(dates.distinct(), allowMissingColumns=True)
+    days = asked.groupBy("date").agg(fn.sum("births").alias("births"))
+    return days.select("date", fn.sum("births").over(Window.orderBy("date")).alias("total"))
 
 
 def _drawn(positives: DataFrame, items: DataFrame, seed: int) -> DataFrame:
     """Up to `NEGATIVES` items per positive, uniform over those created before it and not acted on in its group."""
-    by_age = F.row_number().over(Window.orderBy("born", "item_id")) - 1
+    by_age = fn.row_number().over(Window.orderBy("born", "item_id")) - 1
     catalogue = items.select("item_id", "born", by_age.cast("long").alias("number"))
-    slots = positives.withColumn("draw", F.explode(F.sequence(F.lit(1), F.lit(NEGATIVES))))
-    number = F.pmod(F.xxhash64(F.lit(seed), "request_id", "item_id", "draw"), F.col("total"))
+    slots = positives.withColumn("draw", fn.explode(fn.sequence(fn.lit(1), fn.lit(NEGATIVES))))
+    number = fn.pmod(fn.xxhash64(fn.lit(seed), "request_id", "item_id", "draw"), fn.col("total"))
     drawn = slots.withColumn("number", number).drop("item_id").join(catalogue, "number").filter("born <= timestamp")
     unseen = drawn.join(positives.select("request_id", "item_id"), ["request_id", "item_id"], "left_anti")
-    none = {name: F.lit(0) for name in ("grade", "clicked", "purchased")}
+    none = {name: fn.lit(0) for name in ("grade", "clicked", "purchased")}
     return _once(unseen.withColumns(none), positives.columns)
 
 
 def _once(rows: DataFrame, columns: list[str]) -> DataFrame:
     """The earliest of the rows with the same group and item."""
     rest = [name for name in columns if name not in ("request_id", "item_id", "timestamp")]
-    earliest = F.min(F.struct("timestamp", *rest)).alias("row")
+    earliest = fn.min(fn.struct("timestamp", *rest)).alias("row")
     return rows.groupBy("request_id", "item_id").agg(earliest).select("request_id", "item_id", "row.*").select(*columns)
 
 
 def _with_rate(rows: DataFrame) -> DataFrame:
     """Chance that an item not acted on is among the group's draws with replacement: 1 − (1 − 1/total)^draws."""
-    draws = F.sum("clicked").over(Window.partitionBy("request_id")) * NEGATIVES
-    return rows.withColumn("sampling_rate", 1 - F.pow(1 - 1 / F.col("total"), draws))
+    draws = fn.sum("clicked").over(Window.partitionBy("request_id")) * NEGATIVES
+    return rows.withColumn("sampling_rate", 1 - fn.pow(1 - 1 / fn.col("total"), draws))

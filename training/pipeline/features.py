@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
@@ -102,12 +102,12 @@ def _write_snapshots(source: Source, tables: Tables, used: DataFrame, folder: Pa
 
 def _counts(labelled: DataFrame, positives: DataFrame) -> dict[str, dict[str, int]]:
     rows = labelled.groupBy("split").agg(
-        F.count("*").alias("examples"),
-        F.sum("clicked").alias("clicked"),
-        F.sum("purchased").alias("purchased"),
+        fn.count("*").alias("examples"),
+        fn.sum("clicked").alias("clicked"),
+        fn.sum("purchased").alias("purchased"),
     )
     counts = {row["split"]: row.asDict() for row in rows.collect()}
-    for row in positives.groupBy("split").agg(F.count("*").alias("pairs")).collect():
+    for row in positives.groupBy("split").agg(fn.count("*").alias("pairs")).collect():
         counts.setdefault(row["split"], {}).update(row.asDict())
     return {split: {k: v for k, v in row.items() if k != "split"} for split, row in sorted(counts.items())}
 

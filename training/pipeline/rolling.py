@@ -7,17 +7,17 @@ happened on days D−w … D−1, never on D itself.
 from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 
 def sums(name: str, days: int | None, key: str) -> Column:
     """Sum of a measure over the last `days` days before the row's, or over all before it; 0 where there is none."""
-    return F.coalesce(F.sum(name).over(_frame(key, days)), F.lit(0))
+    return fn.coalesce(fn.sum(name).over(_frame(key, days)), fn.lit(0))
 
 
 def latest(name: str, key: str) -> Column:
     """Largest value before the row's day; null where there is none."""
-    return F.max(name).over(_frame(key, None))
+    return fn.max(name).over(_frame(key, None))
 
 
 def timeline(requested: DataFrame, parts: Sequence[DataFrame], key: str, largest: Sequence[str] = ()) -> DataFrame:
@@ -29,14 +29,14 @@ def timeline(requested: DataFrame, parts: Sequence[DataFrame], key: str, largest
     for part in parts:
         rows = rows.unionByName(part, allowMissingColumns=True)
     measures = [c for c in rows.columns if c not in (key, "day", "final")]
-    totals = [(F.max if name in largest else F.sum)(name).alias(name) for name in measures]
-    return rows.repartition(key).groupBy(key, "day").agg(F.max("final").alias("final"), *totals)
+    totals = [(fn.max if name in largest else fn.sum)(name).alias(name) for name in measures]
+    return rows.repartition(key).groupBy(key, "day").agg(fn.max("final").alias("final"), *totals)
 
 
 def first_occurrences(actions: DataFrame, key: str, other: str, name: str) -> DataFrame:
     """Per key and day, how many of `other` were met for the first time: running sums of it are distinct counts."""
-    first = actions.groupBy(key, other).agg(F.min("day").alias("day"))
-    return first.groupBy(key, "day").agg(F.count("*").alias(name))
+    first = actions.groupBy(key, other).agg(fn.min("day").alias("day"))
+    return first.groupBy(key, "day").agg(fn.count("*").alias(name))
 
 
 def _frame(key: str, days: int | None) -> Window:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from feature_repo.schema import CTR_PRIOR, SCHEMA
 from training.adapters.source import Source
@@ -12,17 +12,19 @@ from training.pipeline.clock import DAY_SECONDS, available_at, final_day, served
 TIMESTAMPS = ("event_timestamp", "created_timestamp")
 
 
-def request(used: DataFrame, everyone: DataFrame, key: str, moments: tuple[datetime, ...], as_of: datetime) -> DataFrame:
+def request(
+    used: DataFrame, everyone: DataFrame, key: str, moments: tuple[datetime, ...], as_of: datetime
+) -> DataFrame:
     """Distinct (key, day, final): pairs that examples use, everyone at the given moments, and the final snapshot.
 
     `used` has key and day; `everyone` has key and, optionally, `born`: who did not exist at a moment is left out.
     """
     asked = used.select(key, "day")
     for moment in moments:
-        existing = everyone.filter(F.col("born") <= F.lit(moment)) if "born" in everyone.columns else everyone
-        asked = asked.union(existing.select(key, F.lit(served_day_at(moment)).alias("day")))
-    final = everyone.select(key, F.lit(final_day(as_of)).alias("day"), F.lit(True).alias("final"))
-    return asked.distinct().withColumn("final", F.lit(False)).union(final)
+        existing = everyone.filter(fn.col("born") <= fn.lit(moment)) if "born" in everyone.columns else everyone
+        asked = asked.union(existing.select(key, fn.lit(served_day_at(moment)).alias("day")))
+    final = everyone.select(key, fn.lit(final_day(as_of)).alias("day"), fn.lit(True).alias("final"))
+    return asked.distinct().withColumn("final", fn.lit(False)).union(final)
 
 
 def stamped(rows: DataFrame, key: str, as_of: datetime | None, features: dict[str, Column]) -> DataFrame:
@@ -30,25 +32,26 @@ def stamped(rows: DataFrame, key: str, as_of: datetime | None, features: dict[st
     group = SCHEMA.by_name[next(iter(features))].group
     names = [f.name for f in SCHEMA.group(group)]
     if names != list(features):
-        raise ValueError(f"{group} features {sorted(set(names) ^ set(features)) or 'in another order'} differ from the schema")
-    served = F.when(F.col("final"), F.lit(as_of)).otherwise(available_at(F.col("day")))
-    rows = rows.withColumn("now", F.when(F.col("final"), F.lit(as_of)).otherwise(start_of(F.col("day"))))
+        differing = sorted(set(names) ^ set(features)) or "in another order"
+        raise ValueError(f"{group} features differ from the schema: {differing}")
+    served = fn.when(fn.col("final"), fn.lit(as_of)).otherwise(available_at(fn.col("day")))
+    rows = rows.withColumn("now", fn.when(fn.col("final"), fn.lit(as_of)).otherwise(start_of(fn.col("day"))))
     columns = [
         column if SCHEMA.by_name[name].kind == "vector" else column.cast("float") for name, column in features.items()
     ]
-    return rows.select(key, served.alias(TIMESTAMPS[0]), F.col("now").alias(TIMESTAMPS[1]),
+    return rows.select(key, served.alias(TIMESTAMPS[0]), fn.col("now").alias(TIMESTAMPS[1]),
                        *[c.alias(n) for c, n in zip(columns, names, strict=True)])  # fmt: skip
 
 
 def click_rate(clicks: Column, shown: Column, source: Source) -> Column:
     """The smoothed CTR; its prior where the source has no impressions, because then there is no such thing."""
-    return rate(clicks, shown, CTR_PRIOR) if source.has_impressions else F.lit(CTR_PRIOR[0])
+    return rate(clicks, shown, CTR_PRIOR) if source.has_impressions else fn.lit(CTR_PRIOR[0])
 
 
 def age_days(timestamp: str) -> Column:
     """Days from a moment to `now`, at least 0; null where the moment is."""
-    elapsed = F.unix_micros("now") - F.unix_micros(timestamp)
-    return F.when(F.col(timestamp).isNotNull(), F.greatest(elapsed / (DAY_SECONDS * 1_000_000), F.lit(0.0)))
+    elapsed = fn.unix_micros("now") - fn.unix_micros(timestamp)
+    return fn.when(fn.col(timestamp).isNotNull(), fn.greatest(elapsed / (DAY_SECONDS * 1_000_000), fn.lit(0.0)))
 
 
 def rate(successes: Column, trials: Column, prior: tuple[float, float]) -> Column:
@@ -59,12 +62,12 @@ def rate(successes: Column, trials: Column, prior: tuple[float, float]) -> Colum
 
 def code_in(column: str, vocabulary: tuple[str, ...]) -> Column:
     """Index of a value in a schema vocabulary, 0 for anything else."""
-    found = F.array_position(F.array(*[F.lit(v) for v in vocabulary]), F.col(column))
-    return F.greatest(F.coalesce(found, F.lit(0)) - 1, F.lit(0))
+    found = fn.array_position(fn.array(*[fn.lit(v) for v in vocabulary]), fn.col(column))
+    return fn.greatest(fn.coalesce(found, fn.lit(0)) - 1, fn.lit(0))
 
 
 def country_code(column: str) -> Column:
     """`feature_repo.schema.country_code` as an expression."""
-    upper = F.upper(F.col(column))
-    code = (F.ascii(F.substring(upper, 1, 1)) - ord("A")) * 26 + F.ascii(F.substring(upper, 2, 1)) - ord("A") + 1
-    return F.when(F.col(column).rlike("^[A-Za-z]{2}$"), code).otherwise(0)
+    upper = fn.upper(fn.col(column))
+    code = (fn.ascii(fn.substring(upper, 1, 1)) - ord("A")) * 26 + fn.ascii(fn.substring(upper, 2, 1)) - ord("A") + 1
+    return fn.when(fn.col(column).rlike("^[A-Za-z]{2}$"), code).otherwise(0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pyspark.sql import Column
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from training.adapters.source import Source
 
@@ -36,9 +36,9 @@ def boundaries(source: Source) -> Boundaries:
 
 def split_of(timestamp: str, at: Boundaries) -> Column:
     """Name of the window a moment falls in; null before the train window."""
-    moment = F.col(timestamp)
+    moment = fn.col(timestamp)
     return (
-        F.when(moment >= F.lit(at.test_start), TEST)
-        .when(moment >= F.lit(at.validation_start), VALIDATION)
-        .when(moment >= F.lit(at.train_start), TRAIN)
+        fn.when(moment >= fn.lit(at.test_start), TEST)
+        .when(moment >= fn.lit(at.validation_start), VALIDATION)
+        .when(moment >= fn.lit(at.train_start), TRAIN)
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from feature_repo.schema import BRANDS, CATEGORIES, CVR_PRIOR, GENDERS, PRICE_BANDS, TIERS
 from training.adapters.source import Source
@@ -24,7 +24,7 @@ def user_snapshots(
     source: Source, requested: DataFrame, actions: DataFrame, impressions: DataFrame, users: DataFrame
 ) -> DataFrame:
     """Snapshots of the requested (user_id, day, final): [user_id, timestamps, one column per user feature]."""
-    shown = impressions.groupBy(KEY, "day").agg(F.count("*").alias("impressions"))
+    shown = impressions.groupBy(KEY, "day").agg(fn.count("*").alias("impressions"))
     parts = (_daily(actions), shown, first_occurrences(actions, KEY, "item_id", "new_items"))
     days = timeline(requested, parts, KEY, largest=("last_event",))
     rolled = days.select(KEY, "day", "final", *_windows()).filter("final is not null")
@@ -33,21 +33,21 @@ def user_snapshots(
 
 def _daily(actions: DataFrame) -> DataFrame:
     """Measures per user and day, the weights by code among them."""
-    purchases = F.when(F.col("event_type") == "purchase", F.col("money") * F.col("quantity"))
+    purchases = fn.when(fn.col("event_type") == "purchase", fn.col("money") * fn.col("quantity"))
     return actions.groupBy(KEY, "day").agg(
-        F.count("*").alias("events"),
-        F.lit(1).alias("active"),
+        fn.count("*").alias("events"),
+        fn.lit(1).alias("active"),
         count_of("view").alias("views"),
         count_of("click").alias("clicks"),
         count_of("add_to_cart").alias("carts"),
         count_of("favorite").alias("favorites"),
         count_of("purchase").alias("purchases"),
-        F.sum("money").alias("money"),
-        F.count("money").alias("priced"),
-        F.sum(purchases).alias("spend"),
-        F.max("timestamp").alias("last_event"),
-        F.sum("weight").alias("weight"),
-        *(F.sum(F.when(F.col(code) == n, F.col("weight"))).alias(name) for code, n, name in _codes()),
+        fn.sum("money").alias("money"),
+        fn.count("money").alias("priced"),
+        fn.sum(purchases).alias("spend"),
+        fn.max("timestamp").alias("last_event"),
+        fn.sum("weight").alias("weight"),
+        *(fn.sum(fn.when(fn.col(code) == n, fn.col("weight"))).alias(name) for code, n, name in _codes()),
     )
 
 
@@ -62,36 +62,37 @@ def _windows() -> list[Column]:
     }  # fmt: skip
     simple = [sums(name, days, KEY).alias(name) for name, days in frames.items()]
     by_code = [sums(name, 90, KEY).alias(name) for _, _, name in _codes()]
-    return [*simple, sums("clicks", 90, KEY).alias("clicks_90d"), latest("last_event", KEY).alias("last_event"), *by_code]
+    others = [sums("clicks", 90, KEY).alias("clicks_90d"), latest("last_event", KEY).alias("last_event")]
+    return [*simple, *others, *by_code]
 
 
 def _features(source: Source) -> dict[str, Column]:
-    clicks = F.col("clicks")
+    clicks = fn.col("clicks")
     return {
-        "user_age": F.coalesce("age", F.lit(0)),
+        "user_age": fn.coalesce("age", fn.lit(0)),
         "user_gender": code_in("gender", GENDERS),
         "user_tier": code_in("tier", TIERS),
         "user_country": country_code("country"),
-        "user_days_since_signup": F.coalesce(age_days("signup_at"), F.lit(0.0)),
-        "user_impressions_30d": F.col("impressions"),
-        "user_events_7d": F.col("events"),
-        "user_views_30d": F.col("views"),
+        "user_days_since_signup": fn.coalesce(age_days("signup_at"), fn.lit(0.0)),
+        "user_impressions_30d": fn.col("impressions"),
+        "user_events_7d": fn.col("events"),
+        "user_views_30d": fn.col("views"),
         "user_clicks_30d": clicks,
-        "user_carts_90d": F.col("carts"),
-        "user_favorites_90d": F.col("favorites"),
-        "user_purchases_90d": F.col("purchases"),
-        "user_ctr_30d": click_rate(clicks, F.col("impressions"), source),
-        "user_cvr_90d": rate(F.col("purchases"), F.col("clicks_90d"), CVR_PRIOR),
-        "user_days_since_event": F.least(
-            F.coalesce(age_days("last_event"), F.lit(LONGEST_ABSENCE)), F.lit(LONGEST_ABSENCE)
+        "user_carts_90d": fn.col("carts"),
+        "user_favorites_90d": fn.col("favorites"),
+        "user_purchases_90d": fn.col("purchases"),
+        "user_ctr_30d": click_rate(clicks, fn.col("impressions"), source),
+        "user_cvr_90d": rate(fn.col("purchases"), fn.col("clicks_90d"), CVR_PRIOR),
+        "user_days_since_event": fn.least(
+            fn.coalesce(age_days("last_event"), fn.lit(LONGEST_ABSENCE)), fn.lit(LONGEST_ABSENCE)
         ),
-        "user_mean_price_90d": F.coalesce(F.try_divide(F.col("money"), F.col("priced")) / MONEY, F.lit(0.0)),
-        "user_spend_90d": F.col("spend") / MONEY,
-        "user_unique_items": F.col("new_items"),
-        "user_active_days_30d": F.col("active"),
+        "user_mean_price_90d": fn.coalesce(fn.try_divide(fn.col("money"), fn.col("priced")) / MONEY, fn.lit(0.0)),
+        "user_spend_90d": fn.col("spend") / MONEY,
+        "user_unique_items": fn.col("new_items"),
+        "user_active_days_30d": fn.col("active"),
         **{name: _affinity(code, width) for code, (name, width) in AFFINITIES.items()},
     }
 
 
 def _affinity(code: str, width: int) -> Column:
-    return F.array(*[(F.col(f"{code}_{n}") / (F.col("weight") + 1)).cast("float") for n in range(width)])
+    return fn.array(*[(fn.col(f"{code}_{n}") / (fn.col("weight") + 1)).cast("float") for n in range(width)])

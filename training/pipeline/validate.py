@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pyarrow.dataset as ds
 from pyspark.sql import Column, DataFrame, SparkSession, Window
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from deploy.settings import Settings
 from training.adapters.canonical import EVENT_TYPES
@@ -105,36 +105,36 @@ def judge(rows: DataFrame, name: str, source: Source, known: dict[str, DataFrame
     """The rows of a table with a column `reason`, null for clean ones. `known` holds valid ids by key column."""
     checks = CHECKS[name]
     for key, ids in known.items():
-        rows = rows.join(ids.withColumn(f"known_{key}", F.lit(True)), key, "left")
+        rows = rows.join(ids.withColumn(f"known_{key}", fn.lit(True)), key, "left")
     columns = [c for c in rows.columns if c != MALFORMED and not c.startswith("known_")]
     rows = rows.withColumn("reason", _reason(name, checks, source, known))
-    rows = rows.withColumn("reason", F.coalesce("reason", _repeated(checks, columns)))
+    rows = rows.withColumn("reason", fn.coalesce("reason", _repeated(checks, columns)))
     return rows.select(*columns, "reason")
 
 
 def _reason(name: str, checks: Checks, source: Source, known: dict[str, DataFrame]) -> Column:
-    rules = [F.when(F.col(MALFORMED), "schema")]
-    rules += [F.when(F.col(key).isNull(), f"null_{key}") for key in checks.identity]
+    rules = [fn.when(fn.col(MALFORMED), "schema")]
+    rules += [fn.when(fn.col(key).isNull(), f"null_{key}") for key in checks.identity]
     if name == "events":
-        wrong = F.col("event_type").isNull() | ~F.col("event_type").isin(*EVENT_TYPES)
-        rules.append(F.when(wrong, "event_type"))
+        wrong = fn.col("event_type").isNull() | ~fn.col("event_type").isin(*EVENT_TYPES)
+        rules.append(fn.when(wrong, "event_type"))
     rules += _age_rules(checks, source.as_of)
-    rules += [F.when(F.col(f"known_{key}").isNull(), f"unknown_{key}") for key in known]
-    return F.coalesce(*rules, F.lit(None).cast("string"))
+    rules += [fn.when(fn.col(f"known_{key}").isNull(), f"unknown_{key}") for key in known]
+    return fn.coalesce(*rules, fn.lit(None).cast("string"))
 
 
 def _age_rules(checks: Checks, as_of: datetime | None) -> list[Column]:
     if checks.moment is None or as_of is None:
         return []
-    moment = F.col(checks.moment)
-    future = F.when(moment > F.lit(as_of), "future")
-    return [future, F.when(moment < F.lit(as_of - OLDEST), "too_old")] if checks.ages else [future]
+    moment = fn.col(checks.moment)
+    future = fn.when(moment > fn.lit(as_of), "future")
+    return [future, fn.when(moment < fn.lit(as_of - OLDEST), "too_old")] if checks.ages else [future]
 
 
 def _repeated(checks: Checks, columns: list[str]) -> Column:
     """'duplicate' for every clean row but one of those equal in the key; which one stays does not depend on order."""
-    same = Window.partitionBy(*checks.duplicate).orderBy(F.col("reason").isNotNull(), F.xxhash64(*columns))
-    return F.when(F.row_number().over(same) > 1, "duplicate")
+    same = Window.partitionBy(*checks.duplicate).orderBy(fn.col("reason").isNotNull(), fn.xxhash64(*columns))
+    return fn.when(fn.row_number().over(same) > 1, "duplicate")
 
 
 def _report(source: Source, tables: dict[str, dict[str, int]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
+from pyspark.sql import functions as fn
 
 from feature_repo.schema import BRANDS, CATEGORIES, PRICE_BANDS
 
@@ -46,26 +46,26 @@ def brand_code(vocabulary: Vocabulary) -> Column:
 
 def price_band(vocabulary: Vocabulary) -> Column:
     """Band of the column `price`: 1 + the number of edges below it; 0 without a price."""
-    band = F.lit(1)
+    band = fn.lit(1)
     for edge in vocabulary.price_edges:
-        band = band + (F.col("price") > edge).cast("int")
-    return F.when(F.col("price").isNull(), 0).otherwise(band)
+        band = band + (fn.col("price") > edge).cast("int")
+    return fn.when(fn.col("price").isNull(), 0).otherwise(band)
 
 
 def _most_frequent(items: DataFrame, column: str, limit: int) -> tuple[str, ...]:
-    counted = items.filter(F.col(column).isNotNull()).groupBy(column).count()
-    rows = counted.orderBy(F.desc("count"), column).limit(limit).collect()
+    counted = items.filter(fn.col(column).isNotNull()).groupBy(column).count()
+    rows = counted.orderBy(fn.desc("count"), column).limit(limit).collect()
     return tuple(row[column] for row in rows)
 
 
 def _quantiles(items: DataFrame, bands: int) -> tuple[float, ...]:
-    shares = F.array(*[F.lit(n / bands) for n in range(1, bands)])
-    edges = items.agg(F.percentile("price", shares).alias("edges")).first()
+    shares = fn.array(*[fn.lit(n / bands) for n in range(1, bands)])
+    edges = items.agg(fn.percentile("price", shares).alias("edges")).first()
     return tuple(dict.fromkeys(edges["edges"])) if edges is not None and edges["edges"] else ()
 
 
 def _code(column: str, names: tuple[str, ...]) -> Column:
     if not names:
-        return F.lit(0)
-    pairs = [F.lit(part) for code, name in enumerate(names, 1) for part in (name, code)]
-    return F.coalesce(F.try_element_at(F.create_map(*pairs), F.col(column)), F.lit(0))
+        return fn.lit(0)
+    pairs = [fn.lit(part) for code, name in enumerate(names, 1) for part in (name, code)]
+    return fn.coalesce(fn.try_element_at(fn.create_map(*pairs), fn.col(column)), fn.lit(0))

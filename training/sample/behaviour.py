@@ -94,7 +94,7 @@ class Preferences:
 
     def organic(self, user: Ints, at: Ints) -> Floats:
         """Unnormalised choice weights of browsing: [n, items]."""
-        return self.taste[user] * self._exists(at)
+        return np.asarray(self.taste[user] * self._exists(at))
 
     def shown(self, user: Ints, at: Ints) -> Floats:
         """Unnormalised weights of the logging policy: [n, items]."""
@@ -105,11 +105,11 @@ class Preferences:
     def excess(self, user: Ints, item: Ints, at: Ints) -> Floats:
         """How far an item's utility lies above the user's 95th percentile: [n]."""
         fresh = freshness((at - self.truth.created_at[item]) / DAY)
-        return (self.base[user, item] + fresh - self.threshold[user]).astype(np.float32)
+        return np.asarray(self.base[user, item] + fresh - self.threshold[user], np.float32)
 
     def _exists(self, at: Ints) -> Floats:
         created = self.truth.created_at[None, :] <= at[:, None]
-        return self.fresh[(at - window_start()) // DAY] * created
+        return np.asarray(self.fresh[(at - window_start()) // DAY] * created)
 
 
 def impressions(visits: Sessions, preferences: Preferences, rng: np.random.Generator) -> Ints:
@@ -168,7 +168,7 @@ def funnel(world: World, visits: Sessions, shown: Ints, preferences: Preferences
 
 
 def _sigmoid(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return 1 / (1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _actions(

@@ -56,7 +56,7 @@ class Truth:
     def save(self, path: Path) -> None:
         """Write the components as one npz file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, **{name: getattr(self, name) for name in self.__slots__})  # type: ignore[arg-type]
+        np.savez(path, **{name: getattr(self, name) for name in self.__slots__})
 
 
 def load(settings: Settings) -> Truth:

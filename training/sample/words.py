@@ -25,7 +25,9 @@ BRANDS = (
     "Quill", "Rowan", "Saffron", "Tundra", "Umber", "Verve", "Willow", "Zephyr",
 )  # fmt: skip
 
-ADJECTIVES = ("classic", "compact", "deluxe", "eco", "light", "modern", "mini", "pro", "soft", "sturdy", "vintage", "smart")
+ADJECTIVES = (
+    "classic", "compact", "deluxe", "eco", "light", "modern", "mini", "pro", "soft", "sturdy", "vintage", "smart",
+)  # fmt: skip
 
 COUNTRIES = ("US", "DE", "FR", "GB", "IN", "BR")
 LANGUAGES = ("en", "de", "fr", "en", "en", "pt")

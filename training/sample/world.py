@@ -114,12 +114,12 @@ def _taste(
     taste = rng.normal(0, noise, (users, len(popularity)))
     strength = np.array(strengths) * rng.uniform(0.85, 1.15, (users, len(strengths)))
     np.put_along_axis(taste, favourites, strength, axis=1)
-    return taste.astype(np.float32)
+    return np.asarray(taste, np.float32)
 
 
 def _quality(items: int, rng: np.random.Generator) -> Floats:
     quality = rng.normal(0, 0.5, items) + rng.exponential(0.4, items)
-    return (quality - quality.mean()).astype(np.float32)
+    return np.asarray(quality - quality.mean(), np.float32)
 
 
 def _log_price(category: Ints, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -155,7 +155,7 @@ def _items(price: npt.NDArray[np.float64], quality: Floats, rng: np.random.Gener
         price=np.maximum(np.round(price, 2), 0.5),
         noun=rng.integers(0, 6, n),
         adjective=rng.integers(0, len(ADJECTIVES), n),
-        rating=np.round(np.clip(3.8 + 0.45 * quality + rng.normal(0, 0.35, n), 1, 5), 1),
+        rating=np.clip(3.8 + 0.45 * quality + rng.normal(0, 0.35, n), 1, 5).astype(np.float64).round(1),
         review_count=np.floor(rng.lognormal(2.5, 1.0, n)).astype(np.int64),
         in_stock=rng.random(n) >= 0.05,
         is_safe=rng.random(n) >= 0.01,

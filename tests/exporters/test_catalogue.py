@@ -1,0 +1,162 @@
+"""Index, item table and the catalogue kernel that serves them: known answers on a small catalogue."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import faiss
+import numpy as np
+import pandas as pd
+import pytest
+
+from deploy.settings import ROOT
+from exporters.errors import ExportError
+from exporters.index import TARGET_RECALL, build_index
+from exporters.table import ItemTable, item_keys, item_table, popular_items, region_bits, write_table
+from feature_repo.schema import ITEM_WIDTH, SCHEMA, country_code
+from feature_repo.vectors import Floats
+from model_repository.contract import RULE_COLUMNS
+
+N, D, K = 300, 16, 50
+COUNTRIES = {0: None, 1: "DE", 2: "FR"}
+
+
+@pytest.fixture(scope="module")
+def kernel() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "deploy/triton/backends/faiss/catalogue.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def unit_vectors(n: int, seed: int) -> Floats:
+    vectors = np.random.default_rng(seed).normal(size=(n, D)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def table(n: int = N) -> ItemTable:
+    items = pd.DataFrame(
+        {
+            "item_id": [f"item-{i}" for i in range(n)],
+            "category": [f"c{i % 7}" for i in range(n)],
+            "price": np.arange(n, dtype=float),
+            "created_at": pd.Timestamp("2026-01-01", tz="UTC"),
+            "in_stock": [i % 10 != 0 for i in range(n)],
+            "is_safe": [None if i % 2 else i % 26 != 0 for i in range(n)],
+            "regions": [["DE"] if i % 5 == 1 else ["FR", "DE"] if i % 5 == 2 else None for i in range(n)],
+        }
+    )
+    features = np.random.default_rng(0).random((n, ITEM_WIDTH)).astype(np.float32)
+    return item_table(list(items["item_id"]), features, items, pd.Timestamp("2026-01-11", tz="UTC"))
+
+
+@pytest.fixture(params=["flat", "ivf", "hnsw"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    index, facts = build_index(request.param, unit_vectors(N, 1), unit_vectors(40, 2))
+    assert facts.recall_at_500 >= TARGET_RECALL
+    faiss.write_index(index, str(tmp_path / "index.faiss"))
+    write_table(tmp_path, table(), facts, "digest")
+    return tmp_path
+
+
+def allowed(country: str | None) -> np.ndarray:
+    i = np.arange(N)
+    sellable = (i % 10 != 0) & ((i % 2 == 1) | (i % 26 != 0))
+    german, both = i % 5 == 1, i % 5 == 2
+    return sellable & (~german | (country == "DE")) & (~both | (country in ("DE", "FR")))
+
+
+@pytest.mark.parametrize("country", COUNTRIES.values())
+def test_answers_are_the_best_sellable_items_of_the_region(kernel: ModuleType, folder: Path, country: str | None) -> None:
+    queries = unit_vectors(8, 3)
+    answer = kernel.Catalogue(folder, K).search(queries, np.full(8, country_code(country)))
+    keys, rows = item_keys([f"item-{i}" for i in range(N)]), np.flatnonzero(allowed(country))
+    exact = faiss.knn(queries, unit_vectors(N, 1)[rows], K, metric=faiss.METRIC_INNER_PRODUCT)[1]
+    hits = [len(np.intersect1d(keys[rows[e]], a)) for e, a in zip(exact, answer["item_key"], strict=True)]
+    assert np.mean(hits) / K >= TARGET_RECALL
+    assert np.isin(answer["item_key"], keys[rows]).all()
+    assert (answer["count"] == K).all()
+    assert (np.diff(answer["similarity"], axis=1) <= 0).all()
+
+
+def test_every_hit_carries_its_own_row(kernel: ModuleType, folder: Path) -> None:
+    answer = kernel.Catalogue(folder, K).search(unit_vectors(3, 4), np.array([country_code("DE")] * 3))
+    stored = table()
+    for query in range(3):
+        for hit in range(K):
+            item = answer["item_id"][query, hit].tobytes().rstrip(b"\0").decode()
+            row = stored.ids.index(item)
+            assert (answer["item_features"][query, hit] == stored.features[row]).all()
+            assert answer["rules"][query, hit, RULE_COLUMNS.index("price")] == row
+            assert answer["rules"][query, hit, RULE_COLUMNS.index("age_days")] == 10.0
+            assert answer["rules"][query, hit, RULE_COLUMNS.index("in_region")] == 1.0
+
+
+def test_a_mixed_batch_filters_each_row_by_its_own_region(kernel: ModuleType, folder: Path) -> None:
+    catalogue = kernel.Catalogue(folder, K)
+    queries, countries = unit_vectors(4, 5), np.array([country_code(c) for c in ("DE", "FR", None, "DE")])
+    together = catalogue.search(queries, countries)
+    for i in range(4):
+        alone = catalogue.search(queries[i : i + 1], countries[i : i + 1])
+        assert (alone["item_key"][0] == together["item_key"][i]).all()
+
+
+def test_fewer_items_than_k_are_padded_with_zeros(kernel: ModuleType, folder: Path) -> None:
+    answer = kernel.Catalogue(folder, 500).search(unit_vectors(1, 6), np.array([0]))
+    count = int(answer["count"][0, 0])
+    assert count == allowed(None).sum()
+    assert (answer["item_key"][0, :count] != 0).all()
+    assert all((answer[name][0, count:] == 0).all() for name in ("item_key", "item_id", "similarity", "rules"))
+
+
+def test_nothing_sellable_is_an_empty_answer(kernel: ModuleType, folder: Path) -> None:
+    rules = np.load(folder / "rules.npy")
+    rules[:, RULE_COLUMNS.index("in_stock")] = 0
+    np.save(folder / "rules.npy", rules)
+    assert kernel.Catalogue(folder, K).search(unit_vectors(1, 6), np.array([0]))["count"][0, 0] == 0
+
+
+@pytest.mark.parametrize(("query", "message"), [
+    (np.full((1, D), np.nan, np.float32), "non-finite"),
+    (np.zeros((1, D + 1), np.float32), f"dimension {D}"),
+])  # fmt: skip
+def test_a_wrong_query_is_refused(kernel: ModuleType, folder: Path, query: Floats, message: str) -> None:
+    with pytest.raises(kernel.CatalogueError, match=message):
+        kernel.Catalogue(folder, K).search(query, np.array([0]))
+
+
+def test_files_of_different_sizes_are_refused(kernel: ModuleType, folder: Path) -> None:
+    np.save(folder / "keys.npy", np.load(folder / "keys.npy")[:-1])
+    with pytest.raises(kernel.CatalogueError, match="says 300 items"):
+        kernel.Catalogue(folder, K)
+
+
+def test_an_index_of_another_dimension_is_refused(kernel: ModuleType, folder: Path) -> None:
+    facts = json.loads((folder / "table.json").read_text())
+    (folder / "table.json").write_text(json.dumps(facts | {"dimension": D * 2}))
+    with pytest.raises(kernel.CatalogueError, match="dimension"):
+        kernel.Catalogue(folder, K)
+
+
+def test_regions_get_a_bit_each() -> None:
+    assert region_bits(table()) == {country_code("DE"): 1, country_code("FR"): 2}
+
+
+def test_popular_items_are_sellable_and_in_order() -> None:
+    stored = table()
+    popular = popular_items(stored, limit=20)
+    scores = [item.score for item in popular]
+    assert scores == sorted(scores, reverse=True)
+    sellable = set(np.flatnonzero(allowed("DE")).tolist())
+    assert all(stored.ids.index(item.item_id) in sellable for item in popular)
+    column = stored.features[:, SCHEMA.offset("item_events_30d")]
+    assert scores[0] == max(column[i] for i in sellable)
+
+
+def test_an_item_feast_knows_and_the_catalogue_does_not_is_refused() -> None:
+    items = pd.DataFrame({"item_id": ["a"], "created_at": [pd.Timestamp("2026-01-01", tz="UTC")]})
+    with pytest.raises(ExportError, match="item 'b' is in Feast, not in the catalogue"):
+        item_table(["a", "b"], np.zeros((2, ITEM_WIDTH), np.float32), items, pd.Timestamp("2026-02-01", tz="UTC"))

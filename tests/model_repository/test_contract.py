@@ -1,0 +1,78 @@
+"""The tensor contract fits together: what one step of the ensemble writes, the next one reads."""
+
+import pytest
+from pydantic import ValidationError
+
+from feature_repo.schema import RANKER_WIDTH
+from model_repository.contract import BY_NAME, MODELS, RANKER, RECOMMEND, STEPS, Tensor
+from model_repository.render import model_config, recommend_config
+from model_repository.traffic import Arm, ServedRelease, Traffic
+
+
+def elements(tensor: Tensor) -> tuple[int, ...]:
+    """The shape without dimensions of one, which batching adds and removes."""
+    return tuple(d for d in tensor.shape if d != 1)
+
+
+def test_every_step_reads_what_is_there_and_fits() -> None:
+    known = {tensor.name: tensor for tensor in RECOMMEND.inputs}
+    for step in STEPS:
+        reads = {t.name: t for t in step.model.inputs}
+        for inner, outer in step.inputs:
+            assert reads[inner].dtype == known[outer].dtype
+            if step.model is not RANKER:
+                assert elements(reads[inner]) == elements(known[outer])
+        writes = {t.name: t for t in step.model.outputs}
+        known |= {outer: writes[inner] for inner, outer in step.outputs}
+    assert {tensor.name for tensor in RECOMMEND.outputs} <= known.keys()
+
+
+def test_the_forest_reads_a_batch_of_candidates() -> None:
+    assert RANKER.inputs[0].shape == (RANKER_WIDTH,)
+
+
+def test_an_ensemble_pins_every_version() -> None:
+    config = recommend_config(7, {"candidates": 7, "assemble": 3, "ranker": 3})
+    assert config.name == "recommend_7"
+    assert {s.model_name: s.model_version for s in config.ensemble_scheduling.step} == {
+        "candidates": 7, "assemble": 3, "ranker": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+def test_profiles_differ_only_in_placement(model: object) -> None:
+    cpu, gpu = (model_config(model, profile) for profile in ("cpu", "gpu"))  # type: ignore[arg-type]
+    assert cpu.instance_group[0].kind != gpu.instance_group[0].kind
+    for config in (cpu, gpu):
+        for field in ("instance_group", "dynamic_batching", "max_batch_size", "model_warmup"):
+            config.ClearField(field)
+    assert cpu == gpu
+
+
+def test_the_forest_is_configured_for_three_scores() -> None:
+    parameters = model_config(BY_NAME["ranker"], "cpu").parameters
+    assert parameters["is_classifier"].string_value == "false"  # "true" would answer an arg-max
+    assert "predict_proba" not in parameters  # it would replace the sigmoid by a softmax
+
+
+def released(number: int) -> ServedRelease:
+    return ServedRelease(
+        release=number, line=1, user_tower=("user_tower", 1), candidates=("candidates", number),
+        recommend=(f"recommend_{number}", 1), tower_digest="d", schema_hash="s",
+    )  # fmt: skip
+
+
+def test_traffic_refuses_an_arm_without_a_release() -> None:
+    with pytest.raises(ValidationError, match=r"arms name releases \[2\]"):
+        Traffic(
+            sequence=1, salt="s", arms=(Arm(variant="champion", release=2, share=1.0),),
+            releases=(released(1),), triton=("127.0.0.1:8001",),
+        )  # fmt: skip
+
+
+def test_traffic_refuses_shares_that_lose_users() -> None:
+    with pytest.raises(ValidationError, match="shares sum to"):
+        Traffic(
+            sequence=1, salt="s", arms=(Arm(variant="champion", release=1, share=0.9),),
+            releases=(released(1),), triton=("127.0.0.1:8001",),
+        )  # fmt: skip

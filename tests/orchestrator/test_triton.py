@@ -1,0 +1,167 @@
+"""The Triton client's bytes, and its errors against a gRPC server of our own."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+
+from model_repository import contract
+from orchestrator.errors import BadAnswerError, LateError, UnavailableError, UnknownModelError
+from orchestrator.fakes import fake_outputs
+from orchestrator.ladder import unpack
+from orchestrator.traffic import CANDIDATE_OUTPUTS, RECOMMEND_OUTPUTS
+from orchestrator.triton import Call, TritonClient, fits, stage_error, varint
+from tests.ports import free_port
+
+RECOMMEND = Call(contract.RECOMMEND, ("recommend_7", 1), RECOMMEND_OUTPUTS)
+CANDIDATES = Call(contract.CANDIDATE_SEARCH, ("candidates", 7), CANDIDATE_OUTPUTS)
+TOWER = Call(contract.USER_TOWER, ("user_tower", 3), contract.USER_TOWER.outputs)
+
+
+def inputs_of(call: Call) -> list[np.ndarray]:
+    dtypes = {"FP32": np.float32, "INT32": np.int32}
+    return [np.arange(np.prod(t.shape)).astype(dtypes[t.dtype]) for t in call.inputs]
+
+
+def response_of(call: Call) -> pb.ModelInferResponse:
+    response = pb.ModelInferResponse(model_name=call.name)
+    for tensor, array in zip(call.outputs, fake_outputs(call).values(), strict=True):
+        response.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
+        response.raw_output_contents.append(array.tobytes())
+    return response
+
+
+@pytest.mark.parametrize("call", [RECOMMEND, CANDIDATES, TOWER], ids=lambda call: call.slot)
+def test_joined_bytes_are_the_message_protobuf_would_write(call: Call):
+    arrays = inputs_of(call)
+    message = pb.ModelInferRequest.FromString(call.encode(arrays))
+    assert (message.model_name, message.model_version) == (call.name, str(call.version))
+    assert [(i.name, i.datatype, tuple(i.shape)) for i in message.inputs] == \
+        [(t.name, t.dtype, t.shape) for t in call.inputs]
+    assert list(message.raw_input_contents) == [array.tobytes() for array in arrays]
+    assert [o.name for o in message.outputs] == [t.name for t in call.outputs]
+
+
+def test_a_batched_model_gets_a_batch_of_one():
+    assert TOWER.inputs[0].shape == (1, *contract.USER_FEATURES.shape)
+    assert RECOMMEND.inputs[0].shape == (1, *contract.USER_FEATURES.shape)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3, np.float32), np.zeros(contract.USER_FEATURES.shape, np.float64)])
+def test_an_array_that_does_not_fit_is_never_sent(wrong: np.ndarray):
+    with pytest.raises(ValueError, match="user_tower"):
+        TOWER.encode([wrong])
+
+
+@pytest.mark.parametrize("call", [RECOMMEND, CANDIDATES], ids=lambda call: call.slot)
+def test_decoding_gives_back_what_was_answered(call: Call):
+    arrays = call.decode(response_of(call))
+    for name, expected in fake_outputs(call).items():
+        np.testing.assert_array_equal(arrays[name], expected)
+
+
+def test_padding_is_dropped_and_ids_are_fixed_width_bytes():
+    found = unpack(fake_outputs(RECOMMEND, items=3))
+    assert found.ids.tolist() == [b"item0000", b"item0001", b"item0002"]
+    assert len(found.keys) == len(found.rules) == len(found.objectives) == 3
+    assert len(unpack(fake_outputs(CANDIDATES, items=0)).keys) == 0
+
+
+@pytest.mark.parametrize("count", [-1, contract.CANDIDATES + 1])
+def test_an_impossible_count_is_a_bad_answer(count: int):
+    with pytest.raises(BadAnswerError, match="count"):
+        unpack(fake_outputs(RECOMMEND, items=count))
+
+
+def test_answers_outside_the_contract_are_refused():
+    empty = response_of(RECOMMEND)
+    empty.raw_output_contents[0] = b""
+    missing = response_of(RECOMMEND)
+    del missing.outputs[0], missing.raw_output_contents[0]
+    dtype = response_of(RECOMMEND)
+    dtype.outputs[0].datatype = "FP64"
+    shape = response_of(RECOMMEND)
+    shape.outputs[0].shape[1] = 499
+    lonely = response_of(RECOMMEND)
+    del lonely.raw_output_contents[0]
+    for response in (empty, missing, dtype, shape, lonely):
+        with pytest.raises(BadAnswerError, match="recommend_7"):
+            RECOMMEND.decode(response)
+
+
+def test_shapes_fit_with_a_free_dimension():
+    assert fits((1, 500, 8), (1, 500, -1))
+    assert not fits((1, 500, 0), (1, 500, -1))
+    assert not fits((500, 8), (1, 500, -1))
+
+
+@pytest.mark.parametrize(("value", "encoded"), [(1, b"\x01"), (127, b"\x7f"), (300, b"\xac\x02"), (2**21, b"\x80\x80\x80\x01")])
+def test_varint(value: int, encoded: bytes):
+    assert varint(value) == encoded
+
+
+@pytest.mark.parametrize(("code", "details", "kind"), [
+    (grpc.StatusCode.DEADLINE_EXCEEDED, "", LateError),
+    (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'x' is not found", UnknownModelError),
+    (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'x' has no available versions", UnknownModelError),
+    (grpc.StatusCode.UNAVAILABLE, "failed to connect", UnavailableError),
+    (grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape", BadAnswerError),
+    (grpc.StatusCode.INTERNAL, "stub is dead", BadAnswerError),
+])
+def test_what_a_failed_call_means(code: grpc.StatusCode, details: str, kind: type[Exception]):
+    assert type(stage_error(code, details)) is kind
+
+
+class Servicer(grpc.GenericRpcHandler):
+    """ModelInfer answers, or fails with NOT_FOUND for model `gone`; ModelReady knows version 7 only."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if details.method.endswith("/ModelInfer"):
+            return grpc.unary_unary_rpc_method_handler(
+                self.infer, pb.ModelInferRequest.FromString, pb.ModelInferResponse.SerializeToString
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self.ready, pb.ModelReadyRequest.FromString, pb.ModelReadyResponse.SerializeToString
+        )
+
+    async def infer(self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext) -> pb.ModelInferResponse:
+        if request.model_name == "gone":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model")
+        return response_of(CANDIDATES)
+
+    async def ready(self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext) -> pb.ModelReadyResponse:
+        return pb.ModelReadyResponse(ready=request.version == "7")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[str]:
+    target = f"127.0.0.1:{free_port()}"
+    running = grpc.aio.server(handlers=[Servicer()])
+    running.add_insecure_port(target)
+    await running.start()
+    yield target
+    await running.stop(None)
+
+
+@pytest.mark.anyio
+async def test_a_call_over_the_wire(server: str):
+    client = TritonClient(server)
+    arrays = await client.infer(CANDIDATES, inputs_of(CANDIDATES), 2.0)
+    np.testing.assert_array_equal(arrays["item_key"], fake_outputs(CANDIDATES)["item_key"])
+    assert await client.ready(("candidates", 7), 2.0)
+    assert not await client.ready(("candidates", 8), 2.0)
+    gone = Call(contract.CANDIDATE_SEARCH, ("gone", 7), CANDIDATE_OUTPUTS)
+    with pytest.raises(UnknownModelError):
+        await client.infer(gone, inputs_of(gone), 2.0)
+    await client.close()
+
+
+@pytest.mark.anyio
+async def test_nobody_there_is_unavailable():
+    client = TritonClient(f"127.0.0.1:{free_port()}")
+    with pytest.raises(UnavailableError):
+        await client.infer(TOWER, inputs_of(TOWER), 2.0)
+    assert not await client.ready(("candidates", 7), 0.5)
+    await client.close()
