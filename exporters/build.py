@@ -130,9 +130,7 @@ def gate_matrix(dataset: Dataset, line: Line, booster: lgb.Booster) -> Floats:
     return edge_rows(booster, _sample(matrix, np.random.default_rng(0)))
 
 
-def _catalogue_artifacts(
-    settings: Settings, line: Line, dataset: Dataset, table: ItemTable, draft: Path
-) -> IndexFacts:
+def _catalogue_artifacts(settings: Settings, line: Line, dataset: Dataset, table: ItemTable, draft: Path) -> IndexFacts:
     graphs = Graphs(line.folder)
     vectors = graphs.embed_items(table.features)
     if not np.isfinite(vectors).all():

@@ -40,9 +40,7 @@ def edge_rows(booster: lgb.Booster, rows: Floats, seed: int = 0) -> Floats:
     """`rows` plus rows of NaN, ±Inf, ±max, zeros, and values at and next to the forest's own thresholds."""
     rng = np.random.default_rng(seed)
     width = booster.num_feature()
-    limits = np.array(
-        [np.nan, np.inf, -np.inf, np.finfo(np.float32).max, np.finfo(np.float32).min, 0.0], np.float32
-    )
+    limits = np.array([np.nan, np.inf, -np.inf, np.finfo(np.float32).max, np.finfo(np.float32).min, 0.0], np.float32)
     whole = np.repeat(limits[:, None], width, axis=1)
     scattered = rows[rng.integers(len(rows), size=256)].copy()
     holes = rng.random(scattered.shape) < 0.1

@@ -15,14 +15,7 @@ from exporters.forest import check_scores
 from exporters.manifest import Manifest
 from exporters.server import Server
 from feature_repo.vectors import Floats, context_array
-from model_repository.contract import (
-    CANDIDATE_SEARCH,
-    CANDIDATES,
-    RANKER,
-    RECOMMEND,
-    USER_TOWER,
-    recommend_name,
-)
+from model_repository.contract import CANDIDATE_SEARCH, CANDIDATES, RANKER, RECOMMEND, USER_TOWER, recommend_name
 from training.dataset import Dataset
 from training.lines import FOREST, Line
 from training.matrices import Graphs
@@ -56,9 +49,7 @@ class Golden:
         }
 
     def _embed(self, server: Server, rows: Floats) -> tuple[Floats, float]:
-        found = server.infer(USER_TOWER, *self._served("user_tower"), {"user_features": rows})[
-            "user_embedding"
-        ]
+        found = server.infer(USER_TOWER, *self._served("user_tower"), {"user_features": rows})["user_embedding"]
         expected = Graphs(self.line.folder).embed_users(rows)
         difference = float(np.abs(found.astype(np.float32) - expected).max())
         if not difference <= TOWER_TOLERANCE:
@@ -109,9 +100,7 @@ class Golden:
         folder = self.release / CANDIDATE_SEARCH.name
         vectors = Graphs(self.line.folder).embed_items(np.load(folder / "features.npy"))
         rules, regions = np.load(folder / "rules.npy"), np.load(folder / "regions.npy")
-        allowed = np.flatnonzero(
-            (rules[:, 3] > 0) & (rules[:, 4] > 0) & (regions[:, 0] & np.uint64(1)).astype(bool)
-        )
+        allowed = np.flatnonzero((rules[:, 3] > 0) & (rules[:, 4] > 0) & (regions[:, 0] & np.uint64(1)).astype(bool))
         keys = np.load(folder / "keys.npy")[allowed]
         k = min(CANDIDATES, len(allowed))
         exact = faiss.knn(embeddings, vectors[allowed], k, metric=faiss.METRIC_INNER_PRODUCT)[1]

@@ -66,9 +66,7 @@ def _run(path: Path, inputs: dict[str, Floats]) -> Floats:
 
 
 def _with_extremes(rows: Floats, default: Floats) -> Floats:
-    return np.concatenate(
-        [rows, default[None], np.zeros_like(default)[None], np.full_like(default, 1e6)[None]]
-    )
+    return np.concatenate([rows, default[None], np.zeros_like(default)[None], np.full_like(default, 1e6)[None]])
 
 
 def _gate(name: str, found: Floats, expected: Floats, tolerance: float) -> float:

@@ -33,9 +33,7 @@ def build_index(kind: Kind, vectors: Floats, queries: Floats) -> tuple[faiss.Ind
         facts = facts.model_copy(update={"recall_at_500": recall, **_fields(kind, index, setting)})
         if recall >= TARGET_RECALL:
             return index, facts
-    raise GateError(
-        f"index {kind}: recall@{k} is {facts.recall_at_500:.3f} at its most thorough, need {TARGET_RECALL}"
-    )
+    raise GateError(f"index {kind}: recall@{k} is {facts.recall_at_500:.3f} at its most thorough, need {TARGET_RECALL}")
 
 
 def _flat(vectors: Floats) -> faiss.Index:
@@ -44,9 +42,7 @@ def _flat(vectors: Floats) -> faiss.Index:
 
 def _ivf(vectors: Floats) -> faiss.Index:
     nlist = max(1, min(LARGEST_NLIST, int(4 * math.sqrt(len(vectors))), len(vectors) // POINTS_PER_LIST))
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], nlist, faiss.METRIC_INNER_PRODUCT
-    )
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], nlist, faiss.METRIC_INNER_PRODUCT)
     index.cp.seed = 1234
     index.train(vectors)
     return index
@@ -64,10 +60,7 @@ _BUILDERS = {"flat": _flat, "ivf": _ivf, "hnsw": _hnsw}
 def _settings(kind: Kind, index: faiss.Index) -> list[int]:
     """Search settings from cheap to thorough: nprobe of IVF, efSearch of HNSW."""
     if kind == "ivf":
-        return [
-            *(2**i for i in range(math.ceil(math.log2(index.nlist + 1))) if 2**i < index.nlist),
-            index.nlist,
-        ]
+        return [*(2**i for i in range(math.ceil(math.log2(index.nlist + 1))) if 2**i < index.nlist), index.nlist]
     return [512, 1024, 2048, 4096, 8192] if kind == "hnsw" else [0]
 
 

@@ -108,9 +108,7 @@ def verify(folder: Path) -> Manifest:
             if file not in slot.files:
                 raise ManifestError(f"release {manifest.release}: {name}/{file} is not in the manifest")
             if found[file] != slot.files[file]:
-                raise ManifestError(
-                    f"release {manifest.release}: {name}/{file} differs from the manifest's SHA-256"
-                )
+                raise ManifestError(f"release {manifest.release}: {name}/{file} differs from the manifest's SHA-256")
     extra = sorted({p.name for p in folder.iterdir()} - set(manifest.slots) - {FILE})
     if extra:
         raise ManifestError(f"release {manifest.release}: {extra} are not in the manifest")

@@ -29,9 +29,7 @@ class Server:
             if self._client.is_server_live(client_timeout=5.0):
                 return
         except InferenceServerException as error:
-            raise ServerError(
-                f"no Triton at {self.url}: {error.message()}; start it with `make serve`"
-            ) from None
+            raise ServerError(f"no Triton at {self.url}: {error.message()}; start it with `make serve`") from None
         raise ServerError(f"Triton at {self.url} is not live")
 
     def load(self, model: str) -> None:
@@ -53,9 +51,7 @@ class Server:
         deadline = time.monotonic() + timeout
         while not self.ready(model, version):
             if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{model} version {version} is not ready after {timeout:.0f} s; see Triton's log"
-                )
+                raise ServerError(f"{model} version {version} is not ready after {timeout:.0f} s; see Triton's log")
             time.sleep(POLL)
 
     def infer(

@@ -60,9 +60,7 @@ def item_table(ids: list[str], features: Floats, items: pd.DataFrame, as_of: pd.
         features=features,
         rules=np.stack([np.asarray(columns[name], np.float32) for name in STORED_RULES], axis=1),
         regions=[_regions(value) for value in catalogue["regions"]],
-        display=[
-            _display(row) for row in catalogue[[c for c in DISPLAY if c in catalogue]].to_dict("records")
-        ],
+        display=[_display(row) for row in catalogue[[c for c in DISPLAY if c in catalogue]].to_dict("records")],
     )
 
 
@@ -99,9 +97,7 @@ def item_keys(ids: list[str]) -> npt.NDArray[np.int64]:
 
 def region_bits(table: ItemTable) -> dict[int, int]:
     """{country code: bit} of every country a restriction names; bit 0 stands for all others."""
-    named = sorted(
-        {country_code(c) for regions in table.regions if regions is not None for c in regions} - {0}
-    )
+    named = sorted({country_code(c) for regions in table.regions if regions is not None for c in regions} - {0})
     return {code: bit for bit, code in enumerate(named, start=1)}
 
 
@@ -145,9 +141,7 @@ def _id_bytes(ids: list[str]) -> npt.NDArray[np.uint8]:
     width = max(map(len, encoded))
     if width > LONGEST_ID or any(b"\0" in e for e in encoded):
         worst = max(ids, key=lambda i: len(i.encode()))
-        raise ExportError(
-            f"item ids hold a NUL or are longer than {LONGEST_ID} bytes, longest: {worst[:40]!r}…"
-        )
+        raise ExportError(f"item ids hold a NUL or are longer than {LONGEST_ID} bytes, longest: {worst[:40]!r}…")
     return np.frombuffer(b"".join(e.ljust(width, b"\0") for e in encoded), np.uint8).reshape(len(ids), width)
 
 

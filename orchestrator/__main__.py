@@ -24,9 +24,19 @@ def serve() -> None:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     uvicorn.run(
-        "orchestrator.app:create_app", factory=True, host=settings.host, port=settings.api_port, loop="uvloop",
-        http="httptools", ws="none", lifespan="on", access_log=False, log_level="warning", server_header=False,
-        backlog=BACKLOG, timeout_graceful_shutdown=GRACE_S,
+        "orchestrator.app:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_S,
     )
 
 

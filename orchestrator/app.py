@@ -36,8 +36,11 @@ def create_app() -> FastAPI:
     policy = policy_of(settings)
     store = RedisLink(settings.redis_url, policy.redis_connect_s)
     service = build(
-        policy, store, connect=partial(TritonClient, message_bytes=policy.grpc_message_bytes),
-        folder=settings.workspace, impressions=settings.logs / "impressions.jsonl",
+        policy,
+        store,
+        connect=partial(TritonClient, message_bytes=policy.grpc_message_bytes),
+        folder=settings.workspace,
+        impressions=settings.logs / "impressions.jsonl",
         open_rows=partial(open_feast, settings),
     )
     return assemble(service, before=store.start, after=store.close)
@@ -47,16 +50,21 @@ def policy_of(settings: Settings) -> Policy:
     """The policy with what the environment may change."""
     deadline_s = settings.deadline_ms / 1000
     gate = GatePolicy(slow_s=SLOW * deadline_s)
-    return Policy(deadline_s=deadline_s, gate=gate, max_in_flight=settings.max_in_flight,
-                  stale_features_s=3600 * settings.stale_features_hours)
+    return Policy(
+        deadline_s=deadline_s,
+        gate=gate,
+        max_in_flight=settings.max_in_flight,
+        stale_features_s=3600 * settings.stale_features_hours,
+    )
 
 
 async def nothing() -> None:
     """For services whose connections need no care."""
 
 
-def assemble(service: Service, before: Callable[[], Awaitable[None]] = nothing,
-             after: Callable[[], Awaitable[None]] = nothing) -> FastAPI:
+def assemble(
+    service: Service, before: Callable[[], Awaitable[None]] = nothing, after: Callable[[], Awaitable[None]] = nothing
+) -> FastAPI:
     """Routes and life cycle around a service."""
 
     @asynccontextmanager
@@ -109,8 +117,11 @@ def add_operations(app: FastAPI, service: Service) -> None:
 async def plain_error(request: Request, error: Exception) -> Response:
     """Unknown paths and wrong methods, in the one error shape."""
     assert isinstance(error, HTTPException)
-    answer = HttpAnswer(error.status_code, {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http"),
-                        "no such path" if error.status_code == 404 else "not possible here")
+    answer = HttpAnswer(
+        error.status_code,
+        {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http"),
+        "no such path" if error.status_code == 404 else "not possible here",
+    )
     return _response(request, answer)
 
 

@@ -11,8 +11,9 @@ from orchestrator.policy import BreakerPolicy
 class Breaker:
     """Closed → open → half open → closed. Monotonic time; jitter keeps replicas from trying together."""
 
-    def __init__(self, policy: BreakerPolicy, clock: Clock = time.monotonic,
-                 jitter: random.Random | None = None) -> None:
+    def __init__(
+        self, policy: BreakerPolicy, clock: Clock = time.monotonic, jitter: random.Random | None = None
+    ) -> None:
         self._policy = policy
         self._clock = clock
         self._jitter = jitter or random.Random()

@@ -1,7 +1,7 @@
 """From bytes on the wire to a `RecommendRequest`, strictly; what is wrong is said in our words, never in theirs."""
 
+import random
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -25,7 +25,7 @@ def request_id(offered: bytes | None) -> str:
     """The caller's id if it is a short safe token, else a new one."""
     if offered is not None and SAFE_TOKEN.fullmatch(offered):
         return offered.decode("ascii")
-    return secrets.token_hex(8)
+    return f"{random.getrandbits(64):016x}"
 
 
 def from_query(query: bytes) -> RecommendRequest:

@@ -19,6 +19,7 @@ class Limit:
             raise OverloadedError
         self.in_flight += 1
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.in_flight -= 1

@@ -130,8 +130,9 @@ class Recommender:
             return [found.metadata.get(item_id) or self.items.kept(item_id) for item_id in item_ids]
         return await self.items.metadata(item_ids, ask.deadline)
 
-    def _answer(self, request: RecommendRequest, request_id: str, ask: Ask, variant: str, chosen: Chosen,
-                items: list[Json]) -> Json:
+    def _answer(
+        self, request: RecommendRequest, request_id: str, ask: Ask, variant: str, chosen: Chosen, items: list[Json]
+    ) -> Json:
         seconds = ask.watch.total()
         body: Json = {
             "request_id": request_id,
@@ -154,13 +155,24 @@ class Recommender:
             child(DEGRADED, chosen.found.level, reason).inc()
         self._remember(request.user_id, chosen)
         digest = hashlib.blake2b(known.row.tobytes() + ask.context.tobytes(), digest_size=8).hexdigest()
-        self.writer.line({
-            "event": "impressions", "at": time.time(), "request_id": body["request_id"], "user_id": request.user_id,
-            "model_version": body["model_version"], "variant": body["variant"], "level": chosen.found.level,
-            "degraded": body["degraded"], "latency_ms": body["latency_ms"], "placement": request.placement,
-            "features": digest, "features_from": known.origin, "features_age_s": known.age_s,
-            "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
-        })
+        self.writer.line(
+            {
+                "event": "impressions",
+                "at": time.time(),
+                "request_id": body["request_id"],
+                "user_id": request.user_id,
+                "model_version": body["model_version"],
+                "variant": body["variant"],
+                "level": chosen.found.level,
+                "degraded": body["degraded"],
+                "latency_ms": body["latency_ms"],
+                "placement": request.placement,
+                "features": digest,
+                "features_from": known.origin,
+                "features_age_s": known.age_s,
+                "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
+            }
+        )
 
     def _remember(self, user_id: str, chosen: Chosen) -> None:
         shown = self.policy.shown

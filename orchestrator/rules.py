@@ -1,7 +1,7 @@
 """Business rules as numpy operations: pure, no I/O. Scores in, chosen rows out.
 
-    score = blend(...) × freshness(...)
-    rows  = select(score, candidates, hidden, k, policy)
+score = blend(...) × freshness(...)
+rows  = select(score, candidates, hidden, k, policy)
 """
 
 from dataclasses import dataclass

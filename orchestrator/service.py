@@ -101,8 +101,9 @@ class Service:
             log.exception("feature_store_not_opened")  # a missing row is then an unknown user
 
 
-def build(policy: Policy, store: Store, connect: Connect, folder: Path, impressions: Path | None,
-          open_rows: OpenRows) -> Service:
+def build(
+    policy: Policy, store: Store, connect: Connect, folder: Path, impressions: Path | None, open_rows: OpenRows
+) -> Service:
     """Wire a service. `folder` holds the mirrors, `impressions` is the log file; all I/O comes from the arguments."""
     writer = Writer(store, impressions, policy.log_queue)
     traffic = TrafficFollower(store, folder / "traffic.json")
@@ -112,10 +113,21 @@ def build(policy: Policy, store: Store, connect: Connect, folder: Path, impressi
     limit = Limit(policy.max_in_flight)
     IN_FLIGHT.set_function(lambda: limit.in_flight)
     recommender = Recommender(
-        policy=policy, limit=limit, traffic=traffic, users=users, ladder=Ladder(fleet, users, popular, policy),
-        items=Items(store, policy), writer=writer,
+        policy=policy,
+        limit=limit,
+        traffic=traffic,
+        users=users,
+        ladder=Ladder(fleet, users, popular, policy),
+        items=Items(store, policy),
+        writer=writer,
     )
     return Service(
-        policy=policy, fleet=fleet, traffic=traffic, popular=popular, users=users, writer=writer,
-        recommender=recommender, open_rows=open_rows,
+        policy=policy,
+        fleet=fleet,
+        traffic=traffic,
+        popular=popular,
+        users=users,
+        writer=writer,
+        recommender=recommender,
+        open_rows=open_rows,
     )

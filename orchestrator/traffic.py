@@ -68,6 +68,7 @@ class Plan:
     record: Traffic
     releases: dict[int, Release]
     bounds: tuple[tuple[float, Assignment], ...]
+    salt_key: bytes
 
     @classmethod
     def of(cls, record: Traffic) -> "Plan":
@@ -75,17 +76,22 @@ class Plan:
         releases = {served.release: Release.prepare(served) for served in record.releases}
         ends = accumulate(arm.share for arm in record.arms)
         arms = [Assignment(arm.variant, releases[arm.release]) for arm in record.arms]
-        return cls(record, releases, tuple(zip(ends, arms, strict=True)))
+        return cls(record, releases, tuple(zip(ends, arms, strict=True)), salt_key(record.salt))
 
     def assign(self, user_id: str) -> Assignment:
         """The user's arm; the last arm takes what rounding leaves."""
-        point = bucket(self.record.salt, user_id)
+        point = bucket(self.salt_key, user_id)
         return next((arm for end, arm in self.bounds if point < end), self.bounds[-1][1])
 
 
-def bucket(salt: str, user_id: str) -> float:
+def salt_key(salt: str) -> bytes:
+    """The key of `bucket` for a salt of any length."""
+    return hashlib.sha256(salt.encode()).digest()
+
+
+def bucket(key: bytes, user_id: str) -> float:
     """A point in [0, 1), the same for ever for the same (salt, user)."""
-    digest = hashlib.blake2b(user_id.encode(), digest_size=8, key=hashlib.sha256(salt.encode()).digest()).digest()
+    digest = hashlib.blake2b(user_id.encode(), digest_size=8, key=key).digest()
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
@@ -164,4 +170,3 @@ class TrafficFollower:
         if self.plan is not None and record.sequence < self.plan.record.sequence:
             return "an older sequence"
         return None
-

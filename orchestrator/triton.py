@@ -25,7 +25,10 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 SERVICE = "/inference.GRPCInferenceService"
 DTYPES: Mapping[Dtype, np.dtype[Any]] = {
-    "FP32": np.dtype("<f4"), "INT64": np.dtype("<i8"), "INT32": np.dtype("<i4"), "UINT8": np.dtype("u1"),
+    "FP32": np.dtype("<f4"),
+    "INT64": np.dtype("<i8"),
+    "INT32": np.dtype("<i4"),
+    "UINT8": np.dtype("u1"),
 }
 _RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
 

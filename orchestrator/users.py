@@ -68,8 +68,14 @@ def shown_key(user_id: str) -> str:
 class Users:
     """Reads users; writes back what it had to fetch, asynchronously."""
 
-    def __init__(self, store: Store, traffic: TrafficFollower, writer: Writer, policy: Policy,
-                 source: UserRowSource | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        traffic: TrafficFollower,
+        writer: Writer,
+        policy: Policy,
+        source: UserRowSource | None = None,
+    ) -> None:
         self._traffic = traffic
         self._store = store
         self._writer = writer

@@ -25,8 +25,9 @@ class Watch:
     def __enter__(self) -> None:
         self._stage_began = time.perf_counter()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         took = time.perf_counter() - self._stage_began
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + took
         LATENCY.observe(self._stage, took)

@@ -64,7 +64,8 @@ def test_the_environment_is_read_in_one_place() -> None:
         path.relative_to(ROOT)
         for stage in STAGES
         for path in sources(stage)
-        if {"environ", "getenv"} & {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+        if {"environ", "getenv"}
+        & {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
     ]
     allowed = {Path("deploy/settings.py")} | {p.relative_to(ROOT) for p in sources("deploy/local")}
     assert set(readers) <= allowed  # the local runtime passes the environment on to its children

@@ -70,7 +70,9 @@ def allowed(country: str | None) -> np.ndarray:
 
 
 @pytest.mark.parametrize("country", COUNTRIES.values())
-def test_answers_are_the_best_sellable_items_of_the_region(kernel: ModuleType, folder: Path, country: str | None) -> None:
+def test_answers_are_the_best_sellable_items_of_the_region(
+    kernel: ModuleType, folder: Path, country: str | None
+) -> None:
     queries = unit_vectors(8, 3)
     answer = kernel.Catalogue(folder, K).search(queries, np.full(8, country_code(country)))
     keys, rows = item_keys([f"item-{i}" for i in range(N)]), np.flatnonzero(allowed(country))

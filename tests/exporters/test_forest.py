@@ -71,7 +71,9 @@ def test_non_finite_scores_are_refused() -> None:
 
 
 @pytest.mark.skipif(not TRITON_PYTHON.exists(), reason="Triton's environment is not set up; run `make setup`")
-def test_the_served_engine_equals_lightgbm(forest: Path, booster: lgb.Booster, rows: np.ndarray, tmp_path: Path) -> None:
+def test_the_served_engine_equals_lightgbm(
+    forest: Path, booster: lgb.Booster, rows: np.ndarray, tmp_path: Path
+) -> None:
     np.save(tmp_path / "rows.npy", rows)
     code = (
         "import sys, numpy as np; from forest import Forest; folder, work = sys.argv[1:]\n"

@@ -12,17 +12,10 @@ import pytest
 
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import USER_DEFAULTS, pack_user_row, user_key
-from model_repository.traffic import (
-    TRAFFIC_KEY,
-    Arm,
-    Popular,
-    PopularItem,
-    ServedRelease,
-    Traffic,
-    popular_key,
-)
+from model_repository.traffic import TRAFFIC_KEY, Arm, Popular, PopularItem, ServedRelease, Traffic, popular_key
 from orchestrator.app import assemble
 from orchestrator.fakes import FakeInference, FakeRows, FakeStore
+from orchestrator.gate import GatePolicy
 from orchestrator.policy import Policy
 from orchestrator.service import Service, build
 from orchestrator.traffic import MARKER_KEY
@@ -39,8 +32,13 @@ def anyio_backend() -> str:
 def served(release: int = 1, line: int = 1, digest: str = "tower") -> ServedRelease:
     """A release as the record names it."""
     return ServedRelease(
-        release=release, line=line, user_tower=("user_tower", line), candidates=("candidates", release),
-        recommend=(f"recommend_{release}", 1), tower_digest=digest, schema_hash=SCHEMA.hash,
+        release=release,
+        line=line,
+        user_tower=("user_tower", line),
+        candidates=("candidates", release),
+        recommend=(f"recommend_{release}", 1),
+        tower_digest=digest,
+        schema_hash=SCHEMA.hash,
     )
 
 
@@ -56,8 +54,13 @@ def popular(release: int = 1, items: int = 50) -> bytes:
     """Popular items p0000…; every tenth is sold in Norway only."""
     documents = tuple(
         PopularItem(
-            item_id=f"p{i:04d}", price=1.0, category=i % 20, age_days=1.0, score=1.0 / (i + 1),
-            regions=("NO",) if i % 10 == 0 else None, metadata={"title": f"popular {i}"},
+            item_id=f"p{i:04d}",
+            price=1.0,
+            category=i % 20,
+            age_days=1.0,
+            score=1.0 / (i + 1),
+            regions=("NO",) if i % 10 == 0 else None,
+            metadata={"title": f"popular {i}"},
         )
         for i in range(items)
     )
@@ -79,13 +82,15 @@ def user_row() -> np.ndarray:
 
 def full_store() -> FakeStore:
     """Redis as the pipeline leaves it."""
-    return FakeStore(values={
-        TRAFFIC_KEY: record(),
-        MARKER_KEY: marker(),
-        popular_key(1): popular(),
-        user_key(KNOWN_USER): pack_user_row(user_row(), int(time.time())),
-        "item:item0000": b'{"title":"first","category":"a","price":2.5}',
-    })
+    return FakeStore(
+        values={
+            TRAFFIC_KEY: record(),
+            MARKER_KEY: marker(),
+            popular_key(1): popular(),
+            user_key(KNOWN_USER): pack_user_row(user_row(), int(time.time())),
+            "item:item0000": b'{"title":"first","category":"a","price":2.5}',
+        }
+    )
 
 
 @dataclass
@@ -93,18 +98,25 @@ class World:
     """A running service and everything around it."""
 
     folder: Path
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy
     store: FakeStore = field(default_factory=full_store)
     triton: FakeInference = field(default_factory=FakeInference)
     rows: FakeRows = field(default_factory=FakeRows)
 
     def service(self) -> Service:
         """A fresh service, as after a restart."""
+
         async def open_rows() -> FakeRows:
             return self.rows
 
-        return build(self.policy, self.store, connect=lambda target: self.triton, folder=self.folder,
-                     impressions=self.folder / "impressions.jsonl", open_rows=open_rows)
+        return build(
+            self.policy,
+            self.store,
+            connect=lambda target: self.triton,
+            folder=self.folder,
+            impressions=self.folder / "impressions.jsonl",
+            open_rows=open_rows,
+        )
 
     def client(self, service: Service) -> httpx.AsyncClient:
         """An HTTP client of the application around a service; the service is started by whoever made it."""
@@ -128,9 +140,20 @@ class Running:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def policy() -> Policy:
+    """A deadline that a busy test machine does not miss; tests of lateness choose a shorter one."""
+    return patient(2.0)
+
+
+def patient(deadline_s: float, **changes: object) -> Policy:
+    """The default policy with another deadline."""
+    return Policy(deadline_s=deadline_s, gate=GatePolicy(slow_s=deadline_s / 2), **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def world(tmp_path: Path, policy: Policy) -> World:
     """Fakes, not yet started."""
-    return World(tmp_path)
+    return World(tmp_path, policy)
 
 
 @pytest.fixture

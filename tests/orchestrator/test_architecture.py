@@ -10,8 +10,14 @@ import pytest
 from deploy.settings import ROOT
 
 HEAVY = ("torch", "lightgbm", "pyspark", "feast", "pandas", "sklearn", "faiss", "onnxruntime", "treelite")
-ALLOWED = ("orchestrator", "feature_repo.schema", "feature_repo.vectors", "model_repository.contract",
-           "model_repository.traffic", "deploy.settings")
+ALLOWED = (
+    "orchestrator",
+    "feature_repo.schema",
+    "feature_repo.vectors",
+    "model_repository.contract",
+    "model_repository.traffic",
+    "deploy.settings",
+)
 MODULES = sorted((ROOT / "orchestrator").glob("*.py"))
 
 
@@ -23,7 +29,9 @@ def test_importing_the_application_is_light():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_only_the_light_part_of_the_project_is_imported(module: Path):
-    own = [name for name in imported(module) if name.split(".")[0] in {p.parent.name for p in ROOT.glob("*/__init__.py")}]
+    own = [
+        name for name in imported(module) if name.split(".")[0] in {p.parent.name for p in ROOT.glob("*/__init__.py")}
+    ]
     assert [name for name in own if not name.startswith(ALLOWED)] == []
 
 

@@ -13,15 +13,35 @@ POISON = "<script>POISON"
 JSON = {"content-type": "application/json"}
 
 BAD_QUERIES = [
-    ("", 422), ("num_items=5", 422), ("user_id=", 422), ("user_id=" + "a" * 257, 422), ("user_id=a%00b", 422),
-    ("user_id=a%0d%0ab", 422), ("user_id=%E2%80%A8", 422), ("user_id=%ff%fe", 400), ("user_id=a&num_items=0", 422),
-    ("user_id=a&num_items=-1", 422), ("user_id=a&num_items=201", 422), ("user_id=a&num_items=1e3", 422),
-    ("user_id=a&num_items=1.0", 422), ("user_id=a&num_items=true", 422), ("user_id=a&num_items=" + "9" * 5000, 422),
-    ("user_id=a&num_items=NaN", 422), ("user_id=a&num_items=%201", 422), ("user_id=a&num_items=", 422),
-    ("user_id=a&user_id=b", 422), (f"user_id=a&{POISON}=1", 422), ("user_id=a&timings=maybe", 422),
-    (f"user_id=a&device={POISON}", 422), ("user_id=a&country=NOR", 422), ("user_id=a&country=%C3%98%C3%98", 422),
-    ("user_id=a" + "&exclude=x" * 501, 422), ("user_id=a" + "&exclude=x" * 5000, 413), ("a=1&" * 700, 400),
-    ("user_id=" + "a" * 20_000, 413), ("user_id=a&exclude=", 422),
+    ("", 422),
+    ("num_items=5", 422),
+    ("user_id=", 422),
+    ("user_id=" + "a" * 257, 422),
+    ("user_id=a%00b", 422),
+    ("user_id=a%0d%0ab", 422),
+    ("user_id=%E2%80%A8", 422),
+    ("user_id=%ff%fe", 400),
+    ("user_id=a&num_items=0", 422),
+    ("user_id=a&num_items=-1", 422),
+    ("user_id=a&num_items=201", 422),
+    ("user_id=a&num_items=1e3", 422),
+    ("user_id=a&num_items=1.0", 422),
+    ("user_id=a&num_items=true", 422),
+    ("user_id=a&num_items=" + "9" * 5000, 422),
+    ("user_id=a&num_items=NaN", 422),
+    ("user_id=a&num_items=%201", 422),
+    ("user_id=a&num_items=", 422),
+    ("user_id=a&user_id=b", 422),
+    (f"user_id=a&{POISON}=1", 422),
+    ("user_id=a&timings=maybe", 422),
+    (f"user_id=a&device={POISON}", 422),
+    ("user_id=a&country=NOR", 422),
+    ("user_id=a&country=%C3%98%C3%98", 422),
+    ("user_id=a" + "&exclude=x" * 501, 422),
+    ("user_id=a" + "&exclude=x" * 5000, 413),
+    ("a=1&" * 700, 400),
+    ("user_id=" + "a" * 20_000, 413),
+    ("user_id=a&exclude=", 422),
 ]
 
 
@@ -35,15 +55,34 @@ async def test_bad_queries(running: Running, query: str, status: int):
 
 
 BAD_BODIES = [
-    (b"", 400), (b"{", 400), (b"nonsense", 400), (b'{"user_id": NaN}', 400), (b'{"user_id":"a","num_items":Infinity}', 400),
-    (b'{"user_id":"\xff"}', 400), (b"[" * 50_000, 400), (b'{"user_id":' + b"[" * 2000 + b"]" * 2000 + b"}", 400),
-    (b'{"user_id":"\\ud800"}', 400), (b"[]", 422), (b"null", 422), (b"1", 422), (b"{}", 422), (b'{"user_id":1}', 422),
-    (b'{"user_id":null}', 422), (b'{"user_id":"a","num_items":"10"}', 422), (b'{"user_id":"a","num_items":true}', 422),
-    (b'{"user_id":"a","num_items":10.0}', 422), (b'{"user_id":"a","num_items":1e999}', 422),
-    (b'{"user_id":"a","num_items":' + b"9" * 5000 + b"}", 422), (b'{"user_id":"a","num_items":0}', 422),
-    (b'{"user_id":"a","timings":1}', 422), (b'{"user_id":"a","exclude":"x"}', 422), (b'{"user_id":"a","exclude":[1]}', 422),
-    (b'{"user_id":"a","exclude":["a\\u0000"]}', 422), (b'{"user_id":"a","<script>POISON":1}', 422),
-    (b'{"user_id":"a","device":"<script>POISON"}', 422), (b'{"user_id":"a\\nb"}', 422),
+    (b"", 400),
+    (b"{", 400),
+    (b"nonsense", 400),
+    (b'{"user_id": NaN}', 400),
+    (b'{"user_id":"a","num_items":Infinity}', 400),
+    (b'{"user_id":"\xff"}', 400),
+    (b"[" * 50_000, 400),
+    (b'{"user_id":' + b"[" * 2000 + b"]" * 2000 + b"}", 400),
+    (b'{"user_id":"\\ud800"}', 400),
+    (b"[]", 422),
+    (b"null", 422),
+    (b"1", 422),
+    (b"{}", 422),
+    (b'{"user_id":1}', 422),
+    (b'{"user_id":null}', 422),
+    (b'{"user_id":"a","num_items":"10"}', 422),
+    (b'{"user_id":"a","num_items":true}', 422),
+    (b'{"user_id":"a","num_items":10.0}', 422),
+    (b'{"user_id":"a","num_items":1e999}', 422),
+    (b'{"user_id":"a","num_items":' + b"9" * 5000 + b"}", 422),
+    (b'{"user_id":"a","num_items":0}', 422),
+    (b'{"user_id":"a","timings":1}', 422),
+    (b'{"user_id":"a","exclude":"x"}', 422),
+    (b'{"user_id":"a","exclude":[1]}', 422),
+    (b'{"user_id":"a","exclude":["a\\u0000"]}', 422),
+    (b'{"user_id":"a","<script>POISON":1}', 422),
+    (b'{"user_id":"a","device":"<script>POISON"}', 422),
+    (b'{"user_id":"a\\nb"}', 422),
     (b'{"user_id":"' + b"a" * 70_000 + b'"}', 413),
     (orjson.dumps({"user_id": "a", "exclude": ["x"] * (MOST_EXCLUDED + 1)}), 422),
 ]
@@ -78,7 +117,9 @@ async def test_content_types(running: Running, content_type: str | None):
 
 async def test_a_charset_of_utf8_is_fine(running: Running):
     answer = await running.http.post(
-        "/v1/recommend", content='{"user_id":"žöß"}'.encode(), headers={"content-type": 'application/json; charset="UTF-8"'}
+        "/v1/recommend",
+        content='{"user_id":"žöß"}'.encode(),
+        headers={"content-type": 'application/json; charset="UTF-8"'},
     )
     assert answer.status_code == 200
     assert answer.json()["user_id"] == "žöß"
@@ -89,7 +130,9 @@ async def test_fields_are_named(running: Running):
     assert [field["field"] for field in answer.json()["error"]["fields"]] == ["user_id", "num_items", "exclude.1"]
 
 
-@pytest.mark.parametrize("method_and_path", [("GET", "/nope", 404), ("DELETE", "/recommend", 405), ("GET", "/v1/recommend", 405)])
+@pytest.mark.parametrize(
+    "method_and_path", [("GET", "/nope", 404), ("DELETE", "/recommend", 405), ("GET", "/v1/recommend", 405)]
+)
 async def test_unknown_paths_and_methods(running: Running, method_and_path: tuple[str, str, int]):
     method, path, status = method_and_path
     answer = await running.http.request(method, path)
@@ -112,10 +155,17 @@ async def test_a_safe_request_id_is_kept_everywhere(running: Running):
 
 def test_both_forms_mean_the_same():
     query = b"user_id=%C5%BE+x&num_items=7&device=mobile&country=no&placement=home&exclude=a&exclude=b&timings=true"
-    body = orjson.dumps({
-        "user_id": "ž x", "num_items": 7, "device": "mobile", "country": "no", "placement": "home",
-        "exclude": ["a", "b"], "timings": True,
-    })
+    body = orjson.dumps(
+        {
+            "user_id": "ž x",
+            "num_items": 7,
+            "device": "mobile",
+            "country": "no",
+            "placement": "home",
+            "exclude": ["a", "b"],
+            "timings": True,
+        }
+    )
     assert inbound.from_query(query) == inbound.from_body(body)
     assert inbound.from_query(b"user_id=a") == RecommendRequest(user_id="a")
 

@@ -7,15 +7,22 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from feature_repo.vectors import item_key, pack_user_row, user_key
+from feature_repo.vectors import item_key
+from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.errors import BadAnswerError, StageError, UnavailableError, UnknownModelError
 from orchestrator.fakes import fake_id
+from orchestrator.policy import Policy
 from orchestrator.triton import Arrays, Call
-from model_repository.traffic import TRAFFIC_KEY, popular_key
-from tests.orchestrator.conftest import KNOWN_USER, Running, World, popular, record, served, user_row
+from tests.orchestrator.conftest import Running, World, patient, popular, record, served, user_row
 
 pytestmark = pytest.mark.anyio
-SLOW = 0.5  # seconds, far beyond the deadline
+SLOW = 1.5  # seconds, far beyond the deadline
+
+
+@pytest.fixture
+def policy() -> Policy:
+    """Short enough to be late, long enough for a busy machine."""
+    return patient(0.3)
 
 
 def level(answer: dict) -> str:
@@ -26,7 +33,7 @@ async def timed(running: Running, **parameters: object) -> dict:
     """The answer, which must have come inside the deadline (with room for a busy machine)."""
     began = time.monotonic()
     answer = await running.recommend(**parameters)
-    assert time.monotonic() - began < running.service.policy.deadline_s + 0.1
+    assert time.monotonic() - began < running.service.policy.deadline_s + 0.2
     assert len(answer["items"]) == parameters.get("num_items", 20)
     return answer
 
@@ -86,7 +93,7 @@ async def test_a_slow_ranker_is_not_waited_for_for_ever(running: Running):
     began = time.monotonic()
     answer = await timed(running)
     assert answer["degraded"]["reasons"] == ["recommend_unavailable"]
-    assert time.monotonic() - began < 0.05
+    assert time.monotonic() - began < 0.15
 
 
 @pytest.mark.parametrize("slots", [("candidates", "recommend"), ("user_tower",)])
@@ -222,22 +229,12 @@ async def test_a_model_that_stays_unknown_degrades(running: Running):
     running.world.triton.failure["recommend"] = UnknownModelError("recommend_1")
     answer = await running.recommend()
     assert answer["degraded"]["reasons"] == ["recommend_unknown_model"]
-    assert [name for name, _ in running.world.triton.calls] == ["user_tower", "recommend_1", "recommend_1", "candidates"]
-
-
-async def test_stale_features_are_flagged(running: Running):
-    old = int(time.time() - 3 * 86400)
-    running.world.store.values[user_key(KNOWN_USER)] = pack_user_row(user_row(), old)
-    answer = await running.recommend()
-    assert answer["degraded"] == {"level": "L1", "reasons": ["stale_features"], "coverage": 1.0}
-
-
-async def test_a_flushed_redis_is_noticed(running: Running):
-    for key in [k for k in running.world.store.values if k not in (TRAFFIC_KEY, popular_key(1))]:
-        del running.world.store.values[key]
-    await running.service.traffic.refresh()
-    answer = await running.recommend()
-    assert answer["degraded"]["reasons"] == ["features_absent"]
+    assert [name for name, _ in running.world.triton.calls] == [
+        "user_tower",
+        "recommend_1",
+        "recommend_1",
+        "candidates",
+    ]
 
 
 async def test_withheld_and_shown_items_never_come_on_any_rung(running: Running):

@@ -32,8 +32,11 @@ async def link(port: int) -> AsyncIterator[RedisLink]:
 
 @needs_redis
 async def test_one_round_trip_of_several_commands(link: RedisLink):
-    assert await link.execute([("SET", "a", b"\x00\xff"), ("LPUSH", "l", b"1", b"2"), ("MGET", "a", "none")], 1) == \
-        [b"OK", 2, [b"\x00\xff", None]]
+    assert await link.execute([("SET", "a", b"\x00\xff"), ("LPUSH", "l", b"1", b"2"), ("MGET", "a", "none")], 1) == [
+        b"OK",
+        2,
+        [b"\x00\xff", None],
+    ]
 
 
 @needs_redis

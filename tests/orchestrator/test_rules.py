@@ -40,7 +40,9 @@ def test_a_price_that_is_none_earns_nothing(price: float):
     assert got[0] == pytest.approx(0.5 * (0.5 + 0.2 + 0.1))
 
 
-@pytest.mark.parametrize(("age", "multiplier"), [(0, 1.1), (30, 1 + 0.1 / math.e), (-5, 1.1), (math.nan, 1), (math.inf, 1)])
+@pytest.mark.parametrize(
+    ("age", "multiplier"), [(0, 1.1), (30, 1 + 0.1 / math.e), (-5, 1.1), (math.nan, 1), (math.inf, 1)]
+)
 def test_freshness(age: float, multiplier: float):
     assert rules.freshness(np.array([age]), POLICY)[0] == pytest.approx(multiplier)
 
@@ -98,7 +100,8 @@ def test_any_input_yields_distinct_allowed_rows(data: st.DataObject):
     k = data.draw(st.integers(1, 30))
     objectives = data.draw(hnp.arrays(np.float32, (n, 3), elements=st.floats(0, 1, width=32) | st.just(math.nan)))
     items = candidates(
-        n, objectives,
+        n,
+        objectives,
         price=data.draw(hnp.arrays(np.float32, n, elements=st.floats(0, 1e6, width=32) | st.just(math.nan))),
         category=data.draw(hnp.arrays(np.float32, n, elements=st.integers(0, 4))),
         in_stock=data.draw(hnp.arrays(np.float32, n, elements=st.sampled_from([0.0, 1.0]))),

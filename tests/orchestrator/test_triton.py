@@ -38,8 +38,9 @@ def test_joined_bytes_are_the_message_protobuf_would_write(call: Call):
     arrays = inputs_of(call)
     message = pb.ModelInferRequest.FromString(call.encode(arrays))
     assert (message.model_name, message.model_version) == (call.name, str(call.version))
-    assert [(i.name, i.datatype, tuple(i.shape)) for i in message.inputs] == \
-        [(t.name, t.dtype, t.shape) for t in call.inputs]
+    assert [(i.name, i.datatype, tuple(i.shape)) for i in message.inputs] == [
+        (t.name, t.dtype, t.shape) for t in call.inputs
+    ]
     assert list(message.raw_input_contents) == [array.tobytes() for array in arrays]
     assert [o.name for o in message.outputs] == [t.name for t in call.outputs]
 
@@ -97,19 +98,24 @@ def test_shapes_fit_with_a_free_dimension():
     assert not fits((500, 8), (1, 500, -1))
 
 
-@pytest.mark.parametrize(("value", "encoded"), [(1, b"\x01"), (127, b"\x7f"), (300, b"\xac\x02"), (2**21, b"\x80\x80\x80\x01")])
+@pytest.mark.parametrize(
+    ("value", "encoded"), [(1, b"\x01"), (127, b"\x7f"), (300, b"\xac\x02"), (2**21, b"\x80\x80\x80\x01")]
+)
 def test_varint(value: int, encoded: bytes):
     assert varint(value) == encoded
 
 
-@pytest.mark.parametrize(("code", "details", "kind"), [
-    (grpc.StatusCode.DEADLINE_EXCEEDED, "", LateError),
-    (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'x' is not found", UnknownModelError),
-    (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'x' has no available versions", UnknownModelError),
-    (grpc.StatusCode.UNAVAILABLE, "failed to connect", UnavailableError),
-    (grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape", BadAnswerError),
-    (grpc.StatusCode.INTERNAL, "stub is dead", BadAnswerError),
-])
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "", LateError),
+        (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'x' is not found", UnknownModelError),
+        (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'x' has no available versions", UnknownModelError),
+        (grpc.StatusCode.UNAVAILABLE, "failed to connect", UnavailableError),
+        (grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape", BadAnswerError),
+        (grpc.StatusCode.INTERNAL, "stub is dead", BadAnswerError),
+    ],
+)
 def test_what_a_failed_call_means(code: grpc.StatusCode, details: str, kind: type[Exception]):
     assert type(stage_error(code, details)) is kind
 

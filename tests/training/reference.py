@@ -8,6 +8,7 @@ import pandas as pd
 
 WEIGHTS = {"view": 1, "click": 1, "add_to_cart": 2, "favorite": 2, "purchase": 3}
 Tables = dict[str, pd.DataFrame]
+Row = dict[str, Any]
 
 
 def moments(event_timestamp: datetime, as_of: datetime) -> tuple[datetime, datetime]:
@@ -18,7 +19,7 @@ def moments(event_timestamp: datetime, as_of: datetime) -> tuple[datetime, datet
     return day, day
 
 
-def user_row(tables: Tables, vocabulary: dict[str, Any], user_id: str, until: datetime, now: datetime) -> dict[str, Any]:
+def user_row(tables: Tables, vocabulary: Row, user_id: str, until: datetime, now: datetime) -> Row:
     """Features of one user from everything before `until`."""
     past = _past(tables["events"], "user_id", user_id, until).merge(_coded(tables["items"], vocabulary), on="item_id")
     shown = _last(_past(tables["impressions"], "user_id", user_id, until), until, 30)
@@ -47,7 +48,7 @@ def user_row(tables: Tables, vocabulary: dict[str, Any], user_id: str, until: da
     }
 
 
-def item_row(tables: Tables, item_id: str, until: datetime, now: datetime) -> dict[str, Any]:
+def item_row(tables: Tables, item_id: str, until: datetime, now: datetime) -> Row:
     """Features of one item from everything before `until`."""
     past = _past(tables["events"], "item_id", item_id, until)
     shown = _last(_past(tables["impressions"], "item_id", item_id, until), until, 30)
@@ -80,7 +81,7 @@ def _last(past: pd.DataFrame, until: datetime, days: int) -> pd.DataFrame:
     return past[past.timestamp >= midnight - timedelta(days=days)]
 
 
-def _coded(items: pd.DataFrame, vocabulary: dict[str, Any]) -> pd.DataFrame:
+def _coded(items: pd.DataFrame, vocabulary: Row) -> pd.DataFrame:
     def code(names: list[str], column: pd.Series) -> pd.Series:
         return column.map({name: n for n, name in enumerate(names, 1)}).fillna(0).astype(int)
 

@@ -1,8 +1,6 @@
 """A shop small enough to check by hand: raw tables built row by row, and the pipeline run over them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +24,3 @@ def write_shop(home: Path, source: Source, **tables: Sequence[Row]) -> Settings:
     settings = isolated_settings(home, source=source.name)
     write_raw(settings.raw, source, {name: rows(name, content) for name, content in tables.items()})
     return settings
-
-
-def with_raw(home: Path, like: Settings, source: Source, tables: dict[str, pa.Table]) -> Settings:
-    """Another workspace with the given raw tables."""
-    settings = isolated_settings(home, source=like.source)
-    write_raw(settings.raw, replace(source), tables)
-    return settings
-
-
-def days_after(start: datetime, days: float) -> datetime:
-    """A moment so many days later, to the second."""
-    return start + timedelta(seconds=round(days * 86_400))

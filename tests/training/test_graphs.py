@@ -73,7 +73,10 @@ def test_an_items_own_copy_is_no_negative() -> None:
     """Two rows of one item: with the copy masked the loss is that of two separate batches' true negatives."""
     torch.manual_seed(0)
     towers = TwoTower().eval()
-    users, items = torch.from_numpy(random_rows(USER_WIDTH, 2)), torch.from_numpy(random_rows(ITEM_WIDTH, 1)).expand(2, -1)
+    users, items = (
+        torch.from_numpy(random_rows(USER_WIDTH, 2)),
+        torch.from_numpy(random_rows(ITEM_WIDTH, 1)).expand(2, -1),
+    )
     assert towers.loss(users, items, torch.tensor([5, 5]), torch.zeros(2)).item() == pytest.approx(0.0, abs=1e-6)
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,11 +82,13 @@ def _absurd_events(events: pa.Table) -> pa.Table:
 
 @pytest.mark.parametrize("group", ["user", "item"])
 def test_later_events_change_no_snapshot_that_was_computed_before(clean: Run, poisoned: Run, group: str) -> None:
+    keys = [KEYS[group], "event_timestamp"]
+    both = clean.snapshots[group][keys].merge(poisoned.snapshots[group][keys])
+
     def before(run: Run) -> pd.DataFrame:
         table = run.snapshots[group]
         kept = table[table.created_timestamp <= POISONED_FROM]
-        keys = [KEYS[group], "event_timestamp"]
-        return kept.merge(clean.snapshots[group][keys], on=keys).sort_values(keys, ignore_index=True)
+        return kept.merge(both, on=keys).sort_values(keys, ignore_index=True)
 
     expected, actual = before(clean), before(poisoned)
     assert len(expected) > 1000

@@ -47,7 +47,7 @@ def read_csv(path: Path, columns: Sequence[str] | None) -> pa.Table:
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
             ),
         )
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as CSV: {_one_line(error)}") from None
     if broken:
         raise DataError(f"{path}: {len(broken)} of {content.num_rows + len(broken)} rows are malformed; {broken[0]}")
@@ -141,8 +141,9 @@ def seconds(path: Path, name: str, column: pa.ChunkedArray) -> npt.NDArray[np.in
 
 
 def _header(path: Path) -> list[str]:
-    head = pd.read_csv(path, nrows=0)
-    return [str(name) for name in head.columns]
+    tolerant = pa.csv.ParseOptions(invalid_row_handler=lambda _: "skip", newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=tolerant) as reader:
+        return [str(name) for name in reader.schema.names]
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,0 +1,106 @@
+"""`python -m perf`: measurements of a running stack (`make serve` in another terminal)."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.settings import Settings, SettingsError, load_settings
+from exporters.errors import ExportError
+from perf.errors import PerfError
+from training.errors import DataError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+Json = Annotated[bool, typer.Option("--json", help="last line of stdout is one JSON document")]
+console = Console(stderr=True)
+
+
+@app.command()
+def analyze(
+    concurrency: Annotated[list[int] | None, typer.Option(help="clients at once; may be repeated")] = None,
+    as_json: Json = False,
+) -> None:
+    """perf_analyzer on each served model and on the whole ensemble, with real input data."""
+    from perf.analyze import analyze as measure
+    from perf.analyze import as_rows
+
+    rows = as_rows(list(measure(load_settings(), tuple(concurrency or (1, 4)))))
+    _show(rows)
+    _finish({"measurements": rows}, as_json)
+
+
+@app.command()
+def load(
+    requests: Annotated[int, typer.Option(min=1)] = 1000,
+    clients: Annotated[int, typer.Option(min=1, max=1024)] = 16,
+    as_json: Json = False,
+) -> None:
+    """Closed-loop requests on the REST API: statuses, releases, degraded levels, latency, rate."""
+    from perf.load import load as drive
+
+    result = drive(load_settings(), requests, clients)
+    _show([result])
+    _finish(result, as_json)
+
+
+@app.command()
+def ranker(as_json: Json = False) -> None:
+    """The served forest engine beside `lightgbm predict`, one thread each."""
+    from perf.ranker import compare
+
+    result = compare(load_settings())
+    _show([result])
+    _finish(result, as_json)
+
+
+@app.command()
+def bench(as_json: Json = False) -> None:
+    """Ranker stage and REST load of the running stack, in one document."""
+    from perf.load import load as drive
+    from perf.ranker import compare
+
+    settings: Settings = load_settings()
+    stages: dict[str, Callable[[], dict[str, object]]] = {
+        "ranker": lambda: compare(settings),
+        "rest": lambda: drive(settings, 2000, 16),
+    }
+    result = {name: stage() for name, stage in stages.items()}
+    for name, figures in result.items():
+        console.print(name)
+        _show([figures])
+    _finish(dict(result), as_json)
+
+
+def _show(rows: list[dict[str, object]]) -> None:
+    """A row for each measurement; a single one stands upright."""
+    if len(rows) == 1:
+        table = Table("figure", "value")
+        for name, value in rows[0].items():
+            table.add_row(name, str(value))
+    else:
+        table = Table(*(rows[0] if rows else ["nothing measured"]))
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+    console.print(table)
+
+
+def _finish(result: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+
+
+def main() -> None:
+    """Run the CLI; what cannot be measured is one line on stderr and exit code 2."""
+    try:
+        app()
+    except (PerfError, ExportError, DataError, SettingsError) as error:
+        console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Around a request: the log, the metrics, admission, disconnects, health, the docs."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+
+from orchestrator.app import assemble
+from orchestrator.errors import UnavailableError
+from orchestrator.service import Service
+from tests.orchestrator.conftest import Running, World, patient
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_impressions_are_logged_one_line_each(running: Running):
+    await running.recommend("line\u00e9", num_items=2)
+    await running.service.writer.flush()
+    lines = (running.world.folder / "impressions.jsonl").read_bytes().splitlines()
+    entry = orjson.loads(lines[0])
+    assert len(lines) == 1
+    assert entry["user_id"] == "line\u00e9"
+    assert [item[0] for item in entry["items"]] == ["item0000", "item0001"]
+    assert (entry["model_version"], entry["level"], len(entry["features"])) == ("1", "L0", 16)
+
+
+async def test_a_full_log_drops_and_counts(world: World):
+    world.policy = patient(2.0, log_queue=3)
+    service = world.service()
+    for _ in range(5):
+        service.writer.line({"a": 1})
+    service.writer.command("shown", ("EXPIRE", "x", 1), ("EXPIRE", "x", 1))
+    service.writer.command("shown", ("EXPIRE", "x", 1), ("EXPIRE", "x", 1))
+    text = (await operations(service)).text
+    assert 'log_dropped_total{kind="impression",reason="queue_full"} 2.0' in text
+    assert 'log_dropped_total{kind="shown",reason="queue_full"} 1.0' in text
+
+
+async def test_a_disk_that_refuses_costs_lines_not_answers(running: Running):
+    (running.world.folder / "impressions.jsonl").unlink(missing_ok=True)
+    (running.world.folder / "impressions.jsonl").mkdir()
+    await running.recommend()
+    await running.service.writer.flush()
+    assert 'log_dropped_total{kind="impression",reason="disk"}' in (await operations(running.service)).text
+    await running.recommend()
+
+
+async def operations(service: Service) -> httpx.Response:
+    transport = httpx.ASGITransport(app=assemble(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        return await http.get("/metrics")
+
+
+async def test_metrics_have_their_exact_names(running: Running):
+    await running.recommend("user-text-never-a-label")
+    await running.http.get("/recommend")
+    text = (await running.http.get("/metrics")).text
+    for series in (
+        'recommendation_requests_total{endpoint="/recommend",status="200"}',
+        'recommendation_requests_total{endpoint="/recommend",status="422"}',
+        'recommendation_latency_seconds_bucket{le="0.0005",stage="total"}',
+        'recommendation_latency_seconds_count{stage="recommend"}',
+        'model_predictions_total{model_version="1"}',
+        "recommendations_in_flight 0.0",
+        'cache_lookups_total{cache="embedding",result="miss"}',
+    ):
+        assert series in text
+    assert "user-text" not in text
+
+
+async def test_one_more_than_the_limit_is_refused_at_once(world: World):
+    world.policy = patient(2.0, max_in_flight=2)
+    world.triton.delay_s["recommend"] = 0.05
+    service = world.service()
+    await service.start()
+    async with world.client(service) as http:
+        answers = await asyncio.gather(*(http.get("/recommend?user_id=a") for _ in range(5)))
+        assert sorted(a.status_code for a in answers) == [200, 200, 429, 429, 429]
+        refused = next(a for a in answers if a.status_code == 429)
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["code"] == "overloaded"
+        assert (await http.get("/recommend?user_id=a")).status_code == 200
+    assert service.recommender.limit.in_flight == 0
+    await service.stop()
+
+
+async def test_a_client_that_hangs_up_cancels_its_calls_and_frees_its_slot(running: Running):
+    running.world.triton.delay_s["recommend"] = 0.05
+    app, gone, sent = assemble(running.service), asyncio.Event(), []
+
+    async def receive() -> dict[str, object]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/recommend",
+        "raw_path": b"/recommend",
+        "headers": [],
+        "query_string": b"user_id=a",
+        "root_path": "",
+        "scheme": "http",
+        "http_version": "1.1",
+        "client": ("test", 1),
+        "server": ("test", 80),
+        "asgi": {"version": "3.0"},
+    }
+    request = asyncio.create_task(app(scope, receive, send))
+    await asyncio.sleep(0.02)
+    assert running.service.recommender.limit.in_flight == 1
+    gone.set()
+    await request
+    assert sent == []
+    assert running.world.triton.cancelled == 1
+    assert running.service.recommender.limit.in_flight == 0
+    assert running.service.recommender.ladder._gate.inside == 0
+
+
+async def test_a_cancelled_server_task_is_cancelled(running: Running):
+    running.world.triton.delay_s["recommend"] = 0.05
+    request = asyncio.create_task(running.recommend())
+    await asyncio.sleep(0.02)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await asyncio.sleep(0.06)
+    assert running.service.recommender.limit.in_flight == 0
+
+
+async def test_health_readiness_and_draining(running: Running):
+    assert (await running.http.get("/healthz")).json() == {"status": "alive"}
+    assert (await running.http.get("/readyz")).status_code == 200
+    running.world.triton.not_ready = {"recommend_1"}
+    answer = await running.http.get("/readyz")
+    assert (answer.status_code, answer.json()["reasons"]) == (503, ["recommend_1/1 is not ready"])
+    running.service.draining = True
+    assert (await running.http.get("/readyz")).json()["reasons"] == ["shutting down"]
+
+
+async def test_without_a_traffic_record_it_is_alive_but_not_ready(world: World):
+    world.store.failure = UnavailableError("x")
+    service = world.service()
+    await service.start()
+    async with world.client(service) as http:
+        assert (await http.get("/healthz")).status_code == 200
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["reasons"]) == (503, ["no traffic record"])
+    await service.stop()
+
+
+async def test_the_docs_show_both_routes_their_models_and_errors(running: Running):
+    document = (await running.http.get("/openapi.json")).json()
+    assert {"/recommend", "/v1/recommend", "/healthz", "/readyz", "/metrics"} <= set(document["paths"])
+    post = document["paths"]["/v1/recommend"]["post"]
+    assert post["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/RecommendRequest")
+    assert {"200", "422", "429", "503"} <= set(post["responses"])
+    assert (await running.http.get("/docs")).status_code == 200
+
+
+async def test_a_bug_is_a_500_that_tells_nothing(running: Running, tmp_path: Path):
+    running.service.recommender.users.read = None  # type: ignore[assignment, method-assign]
+    answer = await running.http.get("/recommend?user_id=a")
+    assert answer.status_code == 500
+    assert answer.json()["error"]["message"] == "internal error"
+    assert running.service.recommender.limit.in_flight == 0
