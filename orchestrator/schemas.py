@@ -37,7 +37,9 @@ class RecommendRequest(BaseModel):
     device: Device | None = None
     country: str | None = Field(default=None, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2")
     placement: Placement | None = None
-    exclude: list[Identifier] = Field(default=[], max_length=MOST_EXCLUDED, description="item ids never to return")
+    exclude: list[Identifier] = Field(
+        default_factory=list, max_length=MOST_EXCLUDED, description="item ids never to return"
+    )
     timings: bool = Field(default=False, description="add the time of each stage to the answer")
 
 

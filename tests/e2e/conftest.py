@@ -1,7 +1,6 @@
 """One real stack for all end-to-end tests: the tiny sample through the whole pipeline, then Redis, Triton and the API."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -9,18 +8,13 @@ from rich.console import Console
 
 from deploy.local.serve import Platform, platform
 from deploy.settings import Settings
-from tests.ports import free_ports
+from tests.ports import isolated_settings
 
 
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The tiny sample in a folder of its own; a deadline that a loaded two-core machine keeps."""
-    home: Path = tmp_path_factory.mktemp("e2e")
-    api, redis, http, grpc, metrics = free_ports(5)
-    return Settings(
-        home=home, source="sample", size="tiny", seed=3, deadline_ms=3000, api_port=api, redis_port=redis,
-        triton_http_port=http, triton_grpc_port=grpc, triton_metrics_port=metrics,
-    )  # fmt: skip
+    return isolated_settings(tmp_path_factory.mktemp("e2e"), seed=3, deadline_ms=3000)
 
 
 @pytest.fixture(scope="session")

@@ -162,6 +162,6 @@ def test_an_occupied_port_is_refused(settings: Settings) -> None:
 
 def test_importing_the_store_stays_light() -> None:
     heavy = "{'pyspark', 'torch', 'lightgbm', 'feast', 'pandas'}"
-    code = f"import feature_repo.store, sys; loaded = {heavy} & set(sys.modules); sys.exit(repr(loaded) if loaded else 0)"
+    code = f"import feature_repo.store, sys; loaded = {heavy} & set(sys.modules); sys.exit(' '.join(loaded) or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -100,7 +100,7 @@ class Preferences:
         """Unnormalised weights of the logging policy: [n, items]."""
         popular, noisy, uniform = MIXTURE
         weight = noisy * self.noisy[user] + popular * self.popular + uniform / self.base.shape[1]
-        return weight * self._exists(at) * self.truth.allowed[user]
+        return np.asarray(weight * self._exists(at) * self.truth.allowed[user])
 
     def excess(self, user: Ints, item: Ints, at: Ints) -> Floats:
         """How far an item's utility lies above the user's 95th percentile: [n]."""

@@ -1,7 +1,13 @@
-"""The smallest python-based backend: Y = 2 X. Through DLPack, because numpy 2 breaks `as_numpy` in this stub."""
+"""The smallest python-based backend: Y = 2 X.
+
+Under numpy 2 this server's stub answers `as_numpy` and `Tensor(…)` silently wrong and only DLPack works; under
+numpy 1 `Tensor.from_dlpack` of an array ends the stub.
+"""
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
+NUMPY_1 = np.__version__.startswith("1.")
 
 
 class TritonPythonModel:
@@ -12,4 +18,5 @@ class TritonPythonModel:
         return [self._answer(np.from_dlpack(pb_utils.get_input_tensor_by_name(r, "X"))) for r in requests]
 
     def _answer(self, x):
-        return pb_utils.InferenceResponse([pb_utils.Tensor.from_dlpack("Y", x * 2)])
+        make = pb_utils.Tensor if NUMPY_1 else pb_utils.Tensor.from_dlpack  # absent while this module is imported
+        return pb_utils.InferenceResponse([make("Y", x * 2)])
