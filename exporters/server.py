@@ -39,6 +39,13 @@ class Server:
         except InferenceServerException as error:
             raise ServerError(f"Triton refused to load {model}: {error.message()}") from None
 
+    def unload(self, model: str) -> None:
+        """Unload every version of the model. Raises ServerError."""
+        try:
+            self._client.unload_model(model, client_timeout=LOAD_TIMEOUT)
+        except InferenceServerException as error:
+            raise ServerError(f"Triton refused to unload {model}: {error.message()}") from None
+
     def ready(self, model: str, version: int) -> bool:
         """Whether this very version answers."""
         try:

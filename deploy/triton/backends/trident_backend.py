@@ -15,6 +15,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 Arrays = dict[str, np.ndarray]
+NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 
 
 class ConfigError(ValueError):
@@ -93,7 +94,8 @@ def answer(requests: Sequence[Any], args: ModelArgs, compute: Callable[[Arrays],
 
 
 def _inputs(request: Any, names: Sequence[str]) -> Arrays:
-    return {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in names}
+    # `as_numpy` answers zeros under numpy 2 with this server's stub, silently; DLPack is right under 1 and 2.
+    return {name: np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for name in names}
 
 
 def _answer_group(
@@ -120,6 +122,10 @@ def _split(outputs: Arrays, sizes: Sequence[int]) -> list[Any]:
 
 
 def _response(outputs: Arrays) -> Any:
-    return pb_utils.InferenceResponse(
-        output_tensors=[pb_utils.Tensor(name, np.ascontiguousarray(array)) for name, array in outputs.items()]
-    )
+    tensors = [_tensor(name, np.ascontiguousarray(array)) for name, array in outputs.items()]
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _tensor(name: str, array: np.ndarray) -> Any:
+    """An output tensor: under numpy 2 the stub's constructor makes it empty, under numpy 1 its DLPack import crashes."""
+    return pb_utils.Tensor.from_dlpack(name, array) if NUMPY_2 else pb_utils.Tensor(name, array)
