@@ -19,7 +19,7 @@ ifdef SIZE
 export TRIDENT_SIZE := $(SIZE)
 endif
 
-.PHONY: help setup serve demo test check bench plan doctor lock clean distclean
+.PHONY: help setup serve demo test check bench doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,11 +41,8 @@ check: setup ## lint and types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
-bench: setup ## side-by-side benchmark
-	@$(PY) -m perf bench $(ARGS)
-
-plan: setup ## capacity report
-	@$(PY) -m perf plan $(ARGS)
+bench: setup ## bring the stack up and measure it: ranker stage, REST load, perf_analyzer on every model
+	@$(PY) -m deploy.local run $(PY) -- -m perf bench --json $(ARGS)
 
 doctor: setup ## what this machine has, lacks or has wrong
 	@$(PY) -m deploy.local doctor

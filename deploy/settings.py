@@ -27,9 +27,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=ROOT / "var", description="everything generated lives below")
     source: str = Field(default="sample", pattern=r"^[a-z][a-z0-9_]*$", description="adapter of the raw data")
-    data: Path | None = Field(
-        default=None, description="folder with the source's files; the sample needs none"
-    )
+    data: Path | None = Field(default=None, description="folder with the source's files; the sample needs none")
     seed: int = Field(default=1, ge=0, description="seed of the sample and of training")
     size: Literal["tiny", "default"] = Field(default="default", description="size of the generated sample")
 
@@ -40,16 +38,12 @@ class Settings(BaseSettings):
     triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
     triton_metrics_port: int = Field(default=8002, ge=1, le=65535)
 
-    redis_memory: str = Field(
-        default="2gb", description="Redis maxmemory; writes that can't evict a cache then fail"
-    )
+    redis_memory: str = Field(default="2gb", description="Redis maxmemory; writes that can't evict a cache then fail")
     system_packages: Literal["install", "check"] = Field(
         default="install", description="whether set-up may call apt-get for what is missing"
     )
 
-    profile: Literal["auto", "cpu", "gpu"] = Field(
-        default="auto", description="which generated Triton configs"
-    )
+    profile: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="which generated Triton configs")
     spark_master: str = "local[2]"
     spark_memory: str = "4g"
     index: Literal["flat", "ivf", "hnsw"] = Field(default="ivf", description="FAISS index of a release")

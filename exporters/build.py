@@ -13,7 +13,6 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from feature_repo.store import read_items
 
 from deploy.settings import ROOT, Settings
 from exporters.errors import ExportError
@@ -23,6 +22,7 @@ from exporters.index import build_index
 from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries
 from exporters.table import ItemTable, item_table, write_table
 from feature_repo.schema import SCHEMA
+from feature_repo.store import read_items
 from feature_repo.vectors import Floats
 from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, RANKER, USER_TOWER
 from training.dataset import Dataset

@@ -4,6 +4,7 @@ A version folder is written once, under its final name, by a rename; Triton is a
 new. Killed anywhere, the releases that served keep serving, and the next run starts over.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -13,14 +14,14 @@ from pathlib import Path
 import torch
 
 from deploy.settings import Settings
-from exporters.build import load_item_table, release_numbers, sync_tree
+from exporters.build import release_numbers, sync_tree
 from exporters.errors import ExportError
 from exporters.golden import Golden
 from exporters.manifest import Manifest, read, verify
 from exporters.server import Server
-from exporters.table import popular_items
+from exporters.table import POPULAR
 from exporters.traffic import TrafficStore
-from model_repository.contract import BY_NAME, Profile, recommend_name
+from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, Profile, recommend_name
 from model_repository.render import model_config, recommend_config, text
 from model_repository.traffic import Popular, ServedRelease, Traffic
 from training.lines import Line
@@ -46,7 +47,9 @@ def publish(settings: Settings, number: int, report: Report, promote: bool = Tru
     line = Line(manifest.line, settings.lines / str(manifest.line))
     figures = Golden(settings=settings, manifest=manifest, line=line, release=folder).check(server)
     store = TrafficStore(settings)
-    store.write_popular(Popular(release=number, items=popular_items(load_item_table(settings))))
+    store.write_popular(
+        Popular(release=number, items=json.loads((folder / CANDIDATE_SEARCH.name / POPULAR).read_text()))
+    )
     if promote:
         report("traffic")
         store.promote(served(manifest), settings.triton_url)

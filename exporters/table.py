@@ -23,6 +23,7 @@ from model_repository.traffic import PopularItem
 STORED_RULES = RULE_COLUMNS[:-1]  # `in_region` is the request's, not the item's
 DISPLAY = ("title", "category", "brand", "price", "image_url")
 LONGEST_ID = 256
+POPULAR = "popular.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,8 @@ def write_table(folder: Path, table: ItemTable, index: IndexFacts, tower_digest:
         "schema_hash": SCHEMA.hash,
     }
     (folder / "table.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
+    popular = [item.model_dump(mode="json") for item in popular_items(table)]
+    (folder / POPULAR).write_text(json.dumps(popular))
 
 
 def item_keys(ids: list[str]) -> npt.NDArray[np.int64]:

@@ -47,9 +47,7 @@ class Feature:
         if (self.kind == "vector") != (self.width > 1):
             raise ValueError(f"feature {self.name}: kind {self.kind} does not fit width {self.width}")
         if (self.kind == "code") != (self.cardinality > 0):
-            raise ValueError(
-                f"feature {self.name}: kind {self.kind} does not fit cardinality {self.cardinality}"
-            )
+            raise ValueError(f"feature {self.name}: kind {self.kind} does not fit cardinality {self.cardinality}")
 
 
 def _user(name: str, description: str, source: str = "events", **more: object) -> Feature:
@@ -111,9 +109,7 @@ _FEATURES = (
     ),
     _item("item_category", "category by frequency, 0 other", "items", kind="code", cardinality=CATEGORIES),
     _item("item_brand", "brand by frequency, 0 other", "items", kind="code", cardinality=BRANDS),
-    _item(
-        "item_price_band", "price quantile band, 0 no price", "items", kind="code", cardinality=PRICE_BANDS
-    ),
+    _item("item_price_band", "price quantile band, 0 no price", "items", kind="code", cardinality=PRICE_BANDS),
     _item("item_price", "price", "items"),
     _item("item_rating", "mean rating as the source states it", "items"),
     _item("item_review_count", "number of reviews as the source states it", "items"),
@@ -183,9 +179,7 @@ class Schema:
     @cached_property
     def hash(self) -> str:
         """First 16 hex digits of the SHA-256 over everything that changes a value or its place."""
-        parts = [
-            (f.name, f.group, f.kind, f.default, f.width, f.cardinality, f.ranker) for f in self.features
-        ]
+        parts = [(f.name, f.group, f.kind, f.default, f.width, f.cardinality, f.ranker) for f in self.features]
         vocabularies = (DEVICES, PLACEMENTS, GENDERS, TIERS, CTR_PRIOR, CVR_PRIOR)
         return hashlib.sha256(repr((parts, vocabularies)).encode()).hexdigest()[:16]
 

@@ -17,7 +17,7 @@ import orjson
 
 from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import columns_to_array, pack_user_row, rows_to_array, user_key
+from feature_repo.vectors import columns_to_array, display_key, marker_key, pack_user_row, rows_to_array, user_key
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,16 +34,6 @@ DISPLAYED = ("item_id", "title", "category", "brand", "price", "image_url", "tag
 
 class StoreError(RuntimeError):
     """The store cannot be used: nothing materialised, or Redis does not answer. The message says what to do."""
-
-
-def marker_key() -> str:
-    """Redis key that is written last, when everything of this schema is there."""
-    return f"materialized:{SCHEMA.hash}"
-
-
-def display_key(item_id: str) -> str:
-    """Redis key of what an answer shows of an item."""
-    return f"item:{item_id}"
 
 
 def open_store(settings: Settings) -> "FeatureStore":
@@ -145,18 +135,21 @@ def read_items(settings: Settings) -> tuple[list[str], Floats]:
     return ids, columns_to_array("item", {name: frame[name].to_numpy() for name in _names("item")})
 
 
-async def user_row_async(store: "FeatureStore", user_id: str) -> Floats | None:
-    """Feast's online row of one user: [USER_WIDTH] float32; None when the store holds nothing of the user."""
+async def user_row_async(store: "FeatureStore", user_id: str) -> tuple[Floats, int] | None:
+    """Feast's online row of one user: [USER_WIDTH] float32 and the unix second it was computed at.
+
+    None when the store holds nothing of the user.
+    """
     from feature_repo.definitions import references
 
     entity = {"user_id": user_id}
     answer = await store.get_online_features_async(features=references("user"), entity_rows=[entity])
-    columns = answer.to_dict()
+    columns = answer.to_dict(include_event_timestamps=True)
     row = {name: columns[name][0] for name in _names("user")}
     if all(value is None for value in row.values()):
         return None
     values: Floats = rows_to_array("user", [row])[0]
-    return values
+    return values, max(int(columns[f"{name}__ts"][0]) for name in row)
 
 
 def _names(group: Any) -> list[str]:

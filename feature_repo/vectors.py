@@ -8,16 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import (
-    CONTEXT_WIDTH,
-    DEVICES,
-    ITEM_WIDTH,
-    PLACEMENTS,
-    SCHEMA,
-    USER_WIDTH,
-    Group,
-    country_code,
-)
+from feature_repo.schema import CONTEXT_WIDTH, DEVICES, ITEM_WIDTH, PLACEMENTS, SCHEMA, USER_WIDTH, Group, country_code
 
 Floats = npt.NDArray[np.float32]
 Texts = Sequence[str | None] | npt.NDArray[np.object_]
@@ -39,16 +30,11 @@ def rows_to_array(group: Group, rows: Iterable[Mapping[str, object]]) -> Floats:
     Raises ValueError naming the feature when a vector has the wrong width or a value is not a number.
     """
     features = SCHEMA.group(group)
-    table = [
-        np.concatenate([_value(f.name, f.width, f.default, row.get(f.name)) for f in features])
-        for row in rows
-    ]
+    table = [np.concatenate([_value(f.name, f.width, f.default, row.get(f.name)) for f in features]) for row in rows]
     return np.asarray(table, np.float32).reshape(len(table), SCHEMA.width(group))
 
 
-def columns_to_array(
-    group: Group, columns: Mapping[str, Sequence[object] | npt.NDArray[np.generic]]
-) -> Floats:
+def columns_to_array(group: Group, columns: Mapping[str, Sequence[object] | npt.NDArray[np.generic]]) -> Floats:
     """Columns by feature name → [n, width] float32; the bulk form of `rows_to_array`, equal value for value."""
     blocks = [_column(f.name, f.width, f.default, columns[f.name]) for f in SCHEMA.group(group)]
     return np.concatenate(blocks, axis=1)
@@ -60,25 +46,19 @@ def _value(name: str, width: int, default: float, value: object) -> Floats:
     try:
         array = np.atleast_1d(np.asarray(value, np.float32))
     except (TypeError, ValueError):
-        raise ValueError(
-            f"feature {name}: {type(value).__name__} is not a number or a list of numbers"
-        ) from None
+        raise ValueError(f"feature {name}: {type(value).__name__} is not a number or a list of numbers") from None
     if array.shape != (width,):
         raise ValueError(f"feature {name}: shape {array.shape}, expected ({width},)")
     return np.where(np.isfinite(array), array, np.float32(default))
 
 
-def _column(
-    name: str, width: int, default: float, column: Sequence[object] | npt.NDArray[np.generic]
-) -> Floats:
+def _column(name: str, width: int, default: float, column: Sequence[object] | npt.NDArray[np.generic]) -> Floats:
     if width == 1:
         block = np.asarray(column, np.float32)[:, None]
     elif isinstance(column, np.ndarray) and column.shape == (len(column), width):
         block = column.astype(np.float32)
     else:
-        block = np.asarray([_value(name, width, default, value) for value in column], np.float32).reshape(
-            -1, width
-        )
+        block = np.asarray([_value(name, width, default, value) for value in column], np.float32).reshape(-1, width)
     return np.where(np.isfinite(block), block, np.float32(default)).astype(np.float32)
 
 
@@ -101,6 +81,16 @@ def unpack_user_row(packed: bytes) -> tuple[Floats, int]:
 def user_key(user_id: str) -> str:
     """Redis key of a packed user row; carries the schema."""
     return f"user:{SCHEMA.hash}:{user_id}"
+
+
+def marker_key() -> str:
+    """Redis key the materialisation writes last, when everything of this schema is there."""
+    return f"materialized:{SCHEMA.hash}"
+
+
+def display_key(item_id: str) -> str:
+    """Redis key of what an answer shows of an item."""
+    return f"item:{item_id}"
 
 
 def item_key(item_id: str) -> int:
@@ -140,11 +130,7 @@ def context_array(
 
 
 def context_arrays(
-    at: npt.NDArray[np.datetime64],
-    device: Texts,
-    country: Texts,
-    placement: Texts,
-    position: npt.ArrayLike,
+    at: npt.NDArray[np.datetime64], device: Texts, country: Texts, placement: Texts, position: npt.ArrayLike
 ) -> Floats:
     """The bulk form of `context_array`: n requests → [n, CONTEXT_WIDTH], equal value for value. `at` is UTC."""
     minutes = at.astype("datetime64[m]").astype(np.int64)

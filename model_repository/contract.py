@@ -154,9 +154,7 @@ def _same(tensors: tuple[Tensor, ...]) -> tuple[tuple[str, str], ...]:
 
 
 STEPS = (
-    Step(
-        model=CANDIDATE_SEARCH, inputs=_same(CANDIDATE_SEARCH.inputs), outputs=_same(CANDIDATE_SEARCH.outputs)
-    ),
+    Step(model=CANDIDATE_SEARCH, inputs=_same(CANDIDATE_SEARCH.inputs), outputs=_same(CANDIDATE_SEARCH.outputs)),
     Step(model=ASSEMBLE, inputs=_same(ASSEMBLE.inputs), outputs=_same(ASSEMBLE.outputs)),
     Step(
         model=RANKER,

@@ -94,9 +94,7 @@ def _warmup(model: Model, max_batch: int) -> pb.ModelWarmup:
     warmup = pb.ModelWarmup(name="zeros", batch_size=1 if max_batch else 0)
     for tensor in model.inputs:
         dtype = pb.DataType.Value(f"TYPE_{tensor.dtype}")
-        warmup.inputs[tensor.name].CopyFrom(
-            pb.ModelWarmup.Input(data_type=dtype, dims=tensor.shape, zero_data=True)
-        )
+        warmup.inputs[tensor.name].CopyFrom(pb.ModelWarmup.Input(data_type=dtype, dims=tensor.shape, zero_data=True))
     return warmup
 
 

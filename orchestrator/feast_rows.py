@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from deploy.settings import Settings
 from orchestrator.users import UserRow, UserRowSource
 
+WARM_UP_USER = "\x00"  # no such user: the first look-up loads the registry and much of Feast
 log = structlog.get_logger(__name__)
 
 
@@ -21,13 +23,17 @@ class FeastRows:
 
     async def user_row(self, user_id: str) -> UserRow | None:
         """See `UserRowSource`."""
-        values = await self._module.user_row_async(self._store, user_id)
-        return None if values is None else UserRow(values=values)
+        found = await self._module.user_row_async(self._store, user_id)
+        return None if found is None else UserRow(values=found[0], computed_at=found[1])
 
 
 async def open_feast(settings: Settings) -> UserRowSource | None:
     """Open the feature store in a thread, because importing Feast takes seconds; None when there is none yet."""
-    return await asyncio.to_thread(_open, settings)
+    rows = await asyncio.to_thread(_open, settings)
+    if rows is not None:
+        with suppress(Exception):  # nothing applied yet, or Redis away: the first request will say so
+            await rows.user_row(WARM_UP_USER)
+    return rows
 
 
 def _open(settings: Settings) -> UserRowSource | None:

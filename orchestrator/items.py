@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import orjson
 
+from feature_repo.vectors import display_key
 from orchestrator.deadline import Deadline
 from orchestrator.errors import StageError
 from orchestrator.lru import Lru
@@ -13,11 +14,6 @@ from orchestrator.redis_link import Reply, Store
 
 Metadata = orjson.Fragment
 EMPTY = orjson.Fragment(b"{}")
-
-
-def metadata_key(item_id: str) -> str:
-    """Redis key of an item's metadata, a JSON object."""
-    return f"item:{item_id}"
 
 
 class Items:
@@ -45,7 +41,7 @@ class Items:
     async def _fetch(self, item_ids: Sequence[str], deadline: Deadline) -> dict[str, Metadata]:
         try:
             timeout = deadline.allow(self._policy.caps.metadata, self._policy.reserves.metadata)
-            (replies,) = await self._store.execute([("MGET", *map(metadata_key, item_ids))], timeout)
+            (replies,) = await self._store.execute([("MGET", *map(display_key, item_ids))], timeout)
         except StageError:
             return {}
         fetched = {item_id: parse_metadata(reply) for item_id, reply in zip(item_ids, replies, strict=True)}

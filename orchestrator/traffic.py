@@ -14,6 +14,7 @@ import structlog
 from pydantic import ValidationError
 
 from feature_repo.schema import SCHEMA
+from feature_repo.vectors import marker_key
 from model_repository import contract
 from model_repository.traffic import TRAFFIC_KEY, ServedModel, ServedRelease, Traffic
 from orchestrator import mirror
@@ -25,7 +26,6 @@ from orchestrator.triton import Call
 RECOMMEND_OUTPUTS = tuple(t for t in contract.RECOMMEND.outputs if t.name != contract.SIMILARITY.name)
 CANDIDATE_OUTPUTS = tuple(t for t in contract.CANDIDATE_SEARCH.outputs if t.name != contract.ITEM_FEATURES.name)
 READ_TIMEOUT_S = 0.2
-MARKER_KEY = f"materialized:{SCHEMA.hash}"  # written last by the materialisation of this schema
 log = structlog.get_logger(__name__)
 
 
@@ -139,7 +139,7 @@ class TrafficFollower:
     async def refresh(self, timeout_s: float = READ_TIMEOUT_S) -> bool:
         """Read the record again. Whether the plan changed; an outage or a bad record changes nothing."""
         try:
-            ((content, marker),) = await self._store.execute([("MGET", TRAFFIC_KEY, MARKER_KEY)], timeout_s)
+            ((content, marker),) = await self._store.execute([("MGET", TRAFFIC_KEY, marker_key())], timeout_s)
         except StageError:
             return False
         self.materialized = read_marker(marker)

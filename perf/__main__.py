@@ -59,20 +59,25 @@ def ranker(as_json: Json = False) -> None:
 
 @app.command()
 def bench(as_json: Json = False) -> None:
-    """Ranker stage and REST load of the running stack, in one document."""
+    """All of them, one after the other, in one document."""
+    from perf.analyze import analyze as measure
+    from perf.analyze import as_rows
     from perf.load import load as drive
     from perf.ranker import compare
 
     settings: Settings = load_settings()
-    stages: dict[str, Callable[[], dict[str, object]]] = {
-        "ranker": lambda: compare(settings),
-        "rest": lambda: drive(settings, 2000, 16),
+    stages: dict[str, Callable[[], list[dict[str, object]]]] = {
+        "ranker": lambda: [compare(settings)],
+        "rest": lambda: [drive(settings, 4000, clients) for clients in (1, 16)],
+        "models": lambda: as_rows(list(measure(settings, (1, 4)))),
     }
-    result = {name: stage() for name, stage in stages.items()}
-    for name, figures in result.items():
-        console.print(name)
-        _show([figures])
-    _finish(dict(result), as_json)
+    result: dict[str, object] = {}
+    for name, stage in stages.items():
+        console.rule(name)
+        rows = stage()
+        _show(rows)
+        result[name] = rows
+    _finish(result, as_json)
 
 
 def _show(rows: list[dict[str, object]]) -> None:

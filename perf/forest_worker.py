@@ -13,7 +13,7 @@ import numpy as np
 def main(backend: str, checkpoint: str, work: str, calls: int) -> None:
     """Load the engine, store its scores beside the rows, then answer {"ms": mean of `calls` calls} per line."""
     sys.path.insert(0, backend)
-    from forest import Forest  # type: ignore[import-not-found]
+    from forest import Forest
 
     engine, rows = Forest(checkpoint, threads=1), np.load(f"{work}/rows.npy")
     np.save(f"{work}/scores.npy", engine.predict(rows))
@@ -26,4 +26,4 @@ def main(backend: str, checkpoint: str, work: str, calls: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

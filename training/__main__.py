@@ -1,7 +1,7 @@
 """The offline stages: `python -m training <command>`. Each can be run again and replaces what it wrote before.
 
     ingest (or sample) → validate → features → materialize
-                                             ↘ train → evaluate
+                                ↘ train (→ evaluate, to judge a line again)
 
 Exit codes: 0 done, 1 something it needs does not answer, 2 bad input (one line on stderr says which and where).
 """  # fmt: skip
@@ -75,7 +75,7 @@ def materialize(json: Json = False) -> None:
 
 @app.command()
 def train(json: Json = False) -> None:
-    """Train a new line: towers and forest, the recipe judged on validation, then refit through T."""
+    """Train a new line: towers and forest, judged on the test window, then refit through T."""
     run("train", _train, json)
 
 
@@ -90,7 +90,7 @@ def _train(settings: Settings) -> Mapping[str, Any]:
 
     with bars() as report:
         line = recipe(settings, report)
-    return {"line": line.number, **{key: line.facts[key] for key in ("epochs", "rounds", "schema_hash")}}
+    return {**line.metrics, **{key: line.facts[key] for key in ("epochs", "rounds", "schema_hash")}}
 
 
 def _evaluate(settings: Settings) -> Mapping[str, Any]:

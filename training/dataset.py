@@ -125,8 +125,7 @@ class Dataset:
     def pairs(self, *splits: Split) -> Pairs:
         """Retrieval pairs of the splits, in time order."""
         table = _read(
-            self.folder / "pairs",
-            ["user_id", "item_id", "timestamp", "split", "user_snapshot", "item_snapshot"],
+            self.folder / "pairs", ["user_id", "item_id", "timestamp", "split", "user_snapshot", "item_snapshot"]
         )
         table = _of_splits(table, splits).sort_by(
             [("timestamp", "ascending"), ("user_id", "ascending"), ("item_id", "ascending")]
@@ -142,9 +141,7 @@ class Dataset:
     def examples(self, *splits: Split) -> Examples:
         """Ranking examples of the splits, list by list."""
         table = _of_splits(_read(self.folder / "examples"), splits)
-        table = table.sort_by(
-            [("request_id", "ascending"), ("position", "ascending"), ("item_id", "ascending")]
-        )
+        table = table.sort_by([("request_id", "ascending"), ("position", "ascending"), ("item_id", "ascending")])
         columns = {name: _texts(table[name]) for name in ("device", "country", "placement")}
         position = _ints(table, "position")
         return Examples(

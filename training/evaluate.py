@@ -80,9 +80,7 @@ def _oracle_recall(settings: Settings, dataset: Dataset, task: RetrievalTask) ->
     utility = truth.utility(dataset.boundary("test_start").astype("datetime64[s]").item().replace(tzinfo=UTC))
     rows = {user: i for i, user in enumerate(truth.user_ids)}
     columns = {item: i for i, item in enumerate(truth.item_ids)}
-    return recall(
-        task, utility[np.ix_([rows[u] for u in task.user_ids], [columns[i] for i in task.item_ids])]
-    )
+    return recall(task, utility[np.ix_([rows[u] for u in task.user_ids], [columns[i] for i in task.item_ids])])
 
 
 def ranking_metrics(dataset: Dataset, graphs: Graphs, forest: lgb.Booster) -> dict[str, float | int | None]:
@@ -106,7 +104,7 @@ def ranking_metrics(dataset: Dataset, graphs: Graphs, forest: lgb.Booster) -> di
 
 
 def evaluate(settings: Settings, line: Line) -> dict[str, Any]:
-    """Judge the line's recipe on the test window and store `metrics.json`."""
+    """Judge the line's recipe on the test window, which it has not seen, and store `metrics.json`."""
     dataset, graphs = Dataset(settings.features), Graphs(line.folder / "recipe")
     forest = lgb.Booster(model_file=str(line.folder / "recipe" / FOREST))
     metrics = {

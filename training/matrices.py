@@ -20,19 +20,20 @@ from training.models.towers import TwoTower
 CHUNK = 16384
 
 
-def export_graphs(towers: TwoTower, folder: Path) -> None:
-    """Write user_tower.onnx, item_tower.onnx and assemble.onnx."""
-    user, item, context = torch.rand(2, USER_WIDTH), torch.rand(2, ITEM_WIDTH), torch.rand(2, CONTEXT_WIDTH)
+def export_towers(towers: TwoTower, folder: Path) -> None:
+    """Write user_tower.onnx and item_tower.onnx."""
+    user, item = torch.rand(2, USER_WIDTH), torch.rand(2, ITEM_WIDTH)
     rows: list[str | None] = ["n", None]
-    export(
-        towers.user, folder / USER_TOWER, {"user_features": user}, "user_embedding", {"user_features": rows}
-    )
-    export(
-        towers.item, folder / ITEM_TOWER, {"item_features": item}, "item_embedding", {"item_features": rows}
-    )
+    export(towers.user, folder / USER_TOWER, {"user_features": user}, "user_embedding", {"user_features": rows})
+    export(towers.item, folder / ITEM_TOWER, {"item_features": item}, "item_embedding", {"item_features": rows})
+
+
+def export_assembler(folder: Path) -> None:
+    """Write assemble.onnx."""
+    rows: list[str | None] = ["n", None]
     inputs = {
-        "user_features": user,
-        "context_features": context,
+        "user_features": torch.rand(2, USER_WIDTH),
+        "context_features": torch.rand(2, CONTEXT_WIDTH),
         "similarity": torch.rand(2, 3),
         "item_features": torch.rand(2, 3, ITEM_WIDTH),
     }

@@ -46,7 +46,5 @@ def _dcg(groups: Ints, grades: Ints, order_by: npt.NDArray[np.floating], k: int)
 
 def recall_at_k(ranked: Mapping[str, Ints], truth: Mapping[str, Set[int]], k: int) -> float | None:
     """Mean over users of |top k ∩ truth| / min(k, |truth|); None without users."""
-    values = [
-        len(truth[user] & set(ranked[user][:k].tolist())) / min(k, len(truth[user])) for user in truth
-    ]
+    values = [len(truth[user] & set(ranked[user][:k].tolist())) / min(k, len(truth[user])) for user in truth]
     return float(np.mean(values)) if values else None

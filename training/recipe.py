@@ -1,5 +1,6 @@
 """The recipe: towers, matrices, forest on the training window; then the same again through T, which is what serves."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -12,9 +13,9 @@ from safetensors.torch import save_model
 from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
 from training.dataset import Dataset, Split
-from training.evaluate import recall, retrieval_task
-from training.lines import FACTS, FOREST, WEIGHTS, Line, new_line, write_json
-from training.matrices import Graphs, export_graphs
+from training.evaluate import evaluate, recall, retrieval_task
+from training.lines import ASSEMBLE, FACTS, FOREST, WEIGHTS, Line, new_line, write_json
+from training.matrices import Graphs, export_assembler, export_towers
 from training.models import ranking, retrieval
 from training.models.forest import merge
 from training.models.ranking import RankerConfig, Table
@@ -27,15 +28,18 @@ LIBRARIES = ("torch", "lightgbm", "onnx", "onnxruntime", "numpy")
 
 
 def train(settings: Settings, report: Report) -> Line:
-    """Train a new line: the recipe judged on validation, then refit through T. Returns the finished line."""
+    """Train a new line: early stopping on validation, judged on test, refit through T. Returns the line."""
     dataset = Dataset(settings.features)
     towers = TowerConfig(seed=settings.seed)
     ranker = RankerConfig(seed=settings.seed, min_positives=int(dataset.facts["minimum_positives"]))
     with new_line(settings.lines) as line:
         recipe = line.folder / "recipe"
         recipe.mkdir()
+        export_assembler(recipe)
+        shutil.copyfile(recipe / ASSEMBLE, line.folder / ASSEMBLE)
         epochs = _fit_towers(dataset, ("train",), towers, True, recipe, report)
         rounds = _fit_ranker(dataset, ("train",), "validation", ranker, None, recipe, report)
+        evaluate(settings, line)
         _fit_towers(dataset, EVERY_SPLIT, replace(towers, epochs=epochs), False, line.folder, report)
         _fit_ranker(dataset, EVERY_SPLIT, None, ranker, rounds, line.folder, report)
         write_json(line.folder / FACTS, _facts(settings, dataset, line.number, epochs, rounds))
@@ -43,18 +47,13 @@ def train(settings: Settings, report: Report) -> Line:
 
 
 def _fit_towers(
-    dataset: Dataset,
-    splits: tuple[Split, ...],
-    config: TowerConfig,
-    judged: bool,
-    folder: Path,
-    report: Report,
+    dataset: Dataset, splits: tuple[Split, ...], config: TowerConfig, judged: bool, folder: Path, report: Report
 ) -> int:
     """Train the towers on the splits, write weights and graphs; returns the epochs taken."""
     judge = _validation_recall(dataset) if judged else None
     towers, epochs = retrieval.train(dataset, dataset.pairs(*splits), config, judge, report)
     save_model(towers, str(folder / WEIGHTS))
-    export_graphs(towers, folder)
+    export_towers(towers, folder)
     return epochs
 
 
@@ -94,9 +93,7 @@ def _table(dataset: Dataset, graphs: Graphs, *splits: Split) -> Table:
     return Table(examples=examples, matrix=graphs.matrix(dataset, examples))
 
 
-def _facts(
-    settings: Settings, dataset: Dataset, number: int, epochs: int, rounds: dict[str, int]
-) -> dict[str, object]:
+def _facts(settings: Settings, dataset: Dataset, number: int, epochs: int, rounds: dict[str, int]) -> dict[str, object]:
     return {
         "line": number,
         "source": settings.source,

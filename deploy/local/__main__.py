@@ -1,6 +1,7 @@
-"""`python -m deploy.local serve | demo | doctor`: the platform on this machine."""
+"""`python -m deploy.local serve | demo | run | doctor`: the platform on this machine."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,17 @@ def demo(json: Json = False) -> None:
         with platform(settings, Console(stderr=True)) as running:
             summary = run_demo(settings, running.url, Console(stderr=json))
         _say_json(summary)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def run(command: Annotated[list[str], typer.Argument(help="what to run while everything is up")]) -> None:
+    """Bring everything up, run a command against it, shut everything down; the command's exit code is ours."""
+    from deploy.local.runtime.environment import child_environment
+    from deploy.local.serve import platform
+
+    with one_line_errors(), _lasting() as settings, platform(settings, Console(stderr=True)):
+        done = subprocess.run(command, env=os.environ | child_environment(settings), check=False)
+    raise typer.Exit(done.returncode)
 
 
 @app.command()

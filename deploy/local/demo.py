@@ -46,9 +46,7 @@ def visit(client: httpx.Client, user_id: str) -> Visit:
     """One first request and a few more."""
     _, first = _ask(client, user_id)
     again = [_ask(client, user_id) for _ in range(ROUNDS)]
-    return Visit(
-        user_id=user_id, answer=again[-1][0], first_ms=first, again_ms=tuple(ms for _, ms in again)
-    )
+    return Visit(user_id=user_id, answer=again[-1][0], first_ms=first, again_ms=tuple(ms for _, ms in again))
 
 
 def _ask(client: httpx.Client, user_id: str) -> tuple[Json, float]:
@@ -87,7 +85,8 @@ def timing_table(visits: Sequence[Visit]) -> Table:
     for name in ("user", "first", "again (median)", *stages):
         table.add_column(name, justify="left" if name == "user" else "right")
     for one in visits:
-        cells = [f"{stage_timings(one.answer).get(name, float('nan')):.2f}" for name in stages]
+        timings = stage_timings(one.answer)
+        cells = [f"{timings[name]:.2f}" if name in timings else "–" for name in stages]
         table.add_row(one.user_id, f"{one.first_ms:.1f}", f"{median(one.again_ms):.1f}", *cells)
     return table
 
@@ -105,9 +104,7 @@ def summary(settings: Settings, visits: Sequence[Visit]) -> Json:
     return {
         **table_sizes(settings.tables / "report.json"),
         "release": visits[0].answer["model_version"],
-        "recommendations": [
-            {name: one.answer[name] for name in ("user_id", "items", "degraded")} for one in visits
-        ],
+        "recommendations": [{name: one.answer[name] for name in ("user_id", "items", "degraded")} for one in visits],
         "latency_ms": {
             "first": round(max(one.first_ms for one in visits), 2),
             "p50": round(median(again), 2),

@@ -79,11 +79,7 @@ NEEDS = (
         packages=(f"libpython{MINOR}", f"libpython{MINOR}t64"),
         present=lambda: libpython_folder() is not None,
     ),
-    Need(
-        what="redis-server",
-        packages=("redis-server",),
-        present=lambda: shutil.which("redis-server") is not None,
-    ),
+    Need(what="redis-server", packages=("redis-server",), present=lambda: shutil.which("redis-server") is not None),
     Need(
         what=f"Java {JAVA_MIN} or newer",
         packages=("openjdk-17-jre-headless", "openjdk-21-jre-headless", "default-jre-headless"),

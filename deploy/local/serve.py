@@ -13,6 +13,7 @@ from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
 from deploy.local.steps import LEARNING, MATERIALIZE, PUBLISH, RESTORE, Steps
 from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
+from feature_repo.vectors import marker_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +44,7 @@ def platform(settings: Settings, console: Console) -> Iterator[Platform]:
 def materialized(settings: Settings) -> bool:
     """Whether Redis holds the user features of this schema (false after its data was removed)."""
     with redis.Redis.from_url(settings.redis_url, socket_timeout=5.0) as store:
-        return bool(store.exists(f"materialized:{SCHEMA.hash}"))
+        return bool(store.exists(marker_key()))
 
 
 def known_users(settings: Settings, count: int) -> list[str]:

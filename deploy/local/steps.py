@@ -21,7 +21,7 @@ from feature_repo.schema import SCHEMA
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One command, `python -m <module> <verb>`; the schema decides the outcome of all but the first two."""
+    """One command, `python -m <module> <verb>`; the schema decides the outcome of all but the first."""
 
     module: str
     verb: str
@@ -35,14 +35,12 @@ class Step:
 
 
 INGEST = Step(module="training", verb="ingest", saying="reading the source", needs_schema=False)
-VALIDATE = Step(module="training", verb="validate", saying="validating the tables", needs_schema=False)
-FEATURES = Step(module="training", verb="features", saying="computing point-in-time features")
+PIPELINE = Step(module="training", verb="pipeline", saying="validating, computing point-in-time features")
 MATERIALIZE = Step(module="training", verb="materialize", saying="writing user features to Redis")
-TRAIN = Step(module="training", verb="train", saying="training towers and ranker")
-EVALUATE = Step(module="training", verb="evaluate", saying="evaluating on the test window")
+TRAIN = Step(module="training", verb="train", saying="training and judging towers and ranker")
 PUBLISH = Step(module="exporters", verb="publish", saying="exporting and publishing into Triton")
 RESTORE = Step(module="exporters", verb="restore", saying="loading the published release into Triton")
-LEARNING = (INGEST, VALIDATE, FEATURES, MATERIALIZE, TRAIN, EVALUATE)
+LEARNING = (INGEST, PIPELINE, MATERIALIZE, TRAIN)
 
 
 class Steps:

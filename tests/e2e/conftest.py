@@ -1,4 +1,4 @@
-"""One real stack for all end-to-end tests: the tiny sample through the whole pipeline, then Redis, Triton and the API."""
+"""One real stack for all end-to-end tests: the tiny sample through the pipeline, then Redis, Triton and the API."""
 
 from collections.abc import Iterator
 

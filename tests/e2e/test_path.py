@@ -141,7 +141,7 @@ def test_metrics_carry_the_promised_names(api: httpx.Client) -> None:
     ask(api, "u00001")
     text = api.get("/metrics").text
     assert 'recommendation_requests_total{endpoint="/v1/recommend",status="200"}' in text
-    assert 'recommendation_latency_seconds_bucket{' in text
+    assert "recommendation_latency_seconds_bucket{" in text
     assert 'model_predictions_total{model_version="1"}' in text
 
 

@@ -16,7 +16,7 @@ import pytest
 from deploy.settings import Settings
 from feature_repo import store
 from feature_repo.schema import ITEM_WIDTH, SCHEMA, Group
-from feature_repo.vectors import Floats, rows_to_array, unpack_user_row, user_key
+from feature_repo.vectors import Floats, display_key, marker_key, rows_to_array, unpack_user_row, user_key
 from tests.ports import free_port, isolated_settings
 from tests.redis_server import redis_server
 
@@ -74,7 +74,7 @@ def _expected(settings: Settings, group: Group, key: str) -> dict[str, Floats]:
 def test_packed_rows_equal_feast_online_rows_bit_for_bit(settings: Settings) -> None:
     expected = _expected(settings, "user", "user_id")
 
-    async def online() -> dict[str, Floats | None]:
+    async def online() -> dict[str, tuple[Floats, int] | None]:
         feast = store.open_store(settings)
         await feast.initialize()
         try:
@@ -88,12 +88,12 @@ def test_packed_rows_equal_feast_online_rows_bit_for_bit(settings: Settings) -> 
             packed, computed_at = unpack_user_row(client.get(user_key(user)))
             row = rows[user]
             assert row is not None
-            assert row.tobytes() == packed.tobytes() == expected[user].tobytes()
-            assert computed_at == AS_OF.timestamp()
+            assert row[0].tobytes() == packed.tobytes() == expected[user].tobytes()
+            assert row[1] == computed_at == AS_OF.timestamp()
 
 
 def test_a_user_without_a_row_is_none(settings: Settings) -> None:
-    async def online() -> Floats | None:
+    async def online() -> tuple[Floats, int] | None:
         feast = store.open_store(settings)
         return await store.user_row_async(feast, "nobody")
 
@@ -110,8 +110,8 @@ def test_items_are_read_through_feast_as_of_the_final_snapshot(settings: Setting
 
 def test_marker_and_what_is_shown_of_items(settings: Settings) -> None:
     with store.connect(settings) as client:
-        marker = orjson.loads(client.get(store.marker_key()))
-        shown = orjson.loads(client.get(store.display_key("i1")))
+        marker = orjson.loads(client.get(marker_key()))
+        shown = orjson.loads(client.get(display_key("i1")))
     assert (marker["users"], marker["items"], marker["as_of"]) == (7, 3, AS_OF.isoformat())
     assert shown == {"item_id": "i1", "title": "Title i1", "price": 2.5, "tags": ["a"]}
 
@@ -124,19 +124,19 @@ def test_the_same_moment_computed_again_replaces_what_is_there(settings: Setting
     store.materialize(settings)
     row = asyncio.run(store.user_row_async(store.open_store(settings), "u1"))
     assert row is not None
-    assert row[SCHEMA.offset("user_age")] == 77
+    assert row[0][SCHEMA.offset("user_age")] == 77
 
 
 def test_a_full_redis_fails_and_leaves_the_marker(settings: Settings) -> None:
     with store.connect(settings) as client:
-        before = client.get(store.marker_key())
+        before = client.get(marker_key())
         client.config_set("maxmemory", "1")
         try:
             with pytest.raises(store.StoreError, match="maxmemory"):
                 store.materialize(settings)
         finally:
             client.config_set("maxmemory", "0")
-        assert client.get(store.marker_key()) == before
+        assert client.get(marker_key()) == before
 
 
 def test_no_redis_is_one_line(settings: Settings) -> None:

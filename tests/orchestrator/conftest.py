@@ -11,14 +11,13 @@ import orjson
 import pytest
 
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import USER_DEFAULTS, pack_user_row, user_key
+from feature_repo.vectors import USER_DEFAULTS, marker_key, pack_user_row, user_key
 from model_repository.traffic import TRAFFIC_KEY, Arm, Popular, PopularItem, ServedRelease, Traffic, popular_key
 from orchestrator.app import assemble
 from orchestrator.fakes import FakeInference, FakeRows, FakeStore
 from orchestrator.gate import GatePolicy
 from orchestrator.policy import Policy
 from orchestrator.service import Service, build
-from orchestrator.traffic import MARKER_KEY
 
 KNOWN_USER = "ana"
 
@@ -85,7 +84,7 @@ def full_store() -> FakeStore:
     return FakeStore(
         values={
             TRAFFIC_KEY: record(),
-            MARKER_KEY: marker(),
+            marker_key(): marker(),
             popular_key(1): popular(),
             user_key(KNOWN_USER): pack_user_row(user_row(), int(time.time())),
             "item:item0000": b'{"title":"first","category":"a","price":2.5}',

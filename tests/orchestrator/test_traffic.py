@@ -8,7 +8,7 @@ import pytest
 from model_repository.traffic import TRAFFIC_KEY, Arm, Traffic
 from orchestrator.errors import UnavailableError
 from orchestrator.fakes import FakeStore
-from orchestrator.traffic import MARKER_KEY, Materialized, Plan, TrafficFollower, bucket, read_marker, salt_key
+from orchestrator.traffic import Materialized, Plan, TrafficFollower, bucket, read_marker, salt_key
 from tests.orchestrator.conftest import record, served
 
 ARMS = (Arm(variant="champion", release=1, share=0.9), Arm(variant="challenger", release=2, share=0.1))
@@ -116,11 +116,3 @@ def test_age_counts_from_the_moment_the_data_calls_now():
 @pytest.mark.parametrize("content", [None, b"", b"{", b"{}", b'{"at":1,"as_of":2}', b'{"at":"x","as_of":"y"}', b"[]"])
 def test_an_unreadable_marker_is_none(content: bytes | None):
     assert read_marker(content) is None
-
-
-def test_the_marker_is_the_one_materialisation_writes():
-    from feature_repo.store import display_key, marker_key
-    from orchestrator.items import metadata_key
-
-    assert marker_key() == MARKER_KEY
-    assert display_key("x") == metadata_key("x")

@@ -12,7 +12,7 @@ from feature_repo.schema import CONTEXT_WIDTH, ITEM_WIDTH, RANKER_WIDTH, SCHEMA,
 from feature_repo.vectors import Floats
 from model_repository.contract import EMBEDDING_WIDTH
 from training.lines import ASSEMBLE, ITEM_TOWER, USER_TOWER, WEIGHTS
-from training.matrices import export_graphs
+from training.matrices import export_assembler, export_towers
 from training.models.assemble import Assembler
 from training.models.towers import TwoTower
 
@@ -33,7 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     towers.item.encoder.fit(random_rows(ITEM_WIDTH))
     target = tmp_path_factory.mktemp("graphs")
     save_model(towers, str(target / WEIGHTS))
-    export_graphs(towers, target)
+    export_towers(towers, target)
+    export_assembler(target)
     return target
 
 

@@ -174,5 +174,3 @@ def test_windows_follow_each_other_and_hold_what_the_document_says(clean: Run) -
         assert rows.timestamp.between(starts[split], ends[split], inclusive="left").all()
         assert clean.document["counts"][split]["examples"] == len(rows)
     assert clean.document["schema"] == SCHEMA.hash
-
-

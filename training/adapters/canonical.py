@@ -50,7 +50,6 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 EVENT_TYPES = ("view", "click", "add_to_cart", "purchase", "favorite")
 
 
-
 def table(schema: pa.Schema, columns: Mapping[str, Any], rows: int) -> pa.Table:
     """A table of this schema from Arrow, numpy or plain columns; one that is not given is null in every row."""
     arrays = [_array(columns[f.name], f.type) if f.name in columns else pa.nulls(rows, f.type) for f in schema]
@@ -76,10 +75,7 @@ def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
 
 
 def write_raw(
-    folder: Path,
-    source: Source,
-    tables: Mapping[str, pa.Table],
-    extra: Callable[[Path], None] | None = None,
+    folder: Path, source: Source, tables: Mapping[str, pa.Table], extra: Callable[[Path], None] | None = None
 ) -> dict[str, int]:
     """Write all four tables and the declaration in one step; returns rows by table.
 

@@ -91,9 +91,7 @@ def _cast(path: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> 
     try:
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(
-            f"{path}: column {name}: {len(column)} rows of type {column.type}, expected {kind}"
-        ) from None
+        raise DataError(f"{path}: column {name}: {len(column)} rows of type {column.type}, expected {kind}") from None
 
 
 def _parse(path: Path, name: str, column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:

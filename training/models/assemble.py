@@ -23,9 +23,7 @@ class Assembler(nn.Module):
         k = item_features.shape[1]
         user = user_features[:, cast(Tensor, self.user_columns)].unsqueeze(1).expand(-1, k, -1)
         context = context_features.unsqueeze(1).expand(-1, k, -1)
-        crosses = torch.stack(
-            list(_crosses(user_features, context_features, similarity, item_features)), dim=2
-        )
+        crosses = torch.stack(list(_crosses(user_features, context_features, similarity, item_features)), dim=2)
         return torch.cat([user, item_features, context, crosses], dim=2).reshape(-1, RANKER_WIDTH)
 
 

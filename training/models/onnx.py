@@ -22,8 +22,7 @@ def export(
 ) -> None:
     """Write `module` as one self-contained ONNX file; `dynamic` names each input's variable dimensions."""
     shapes = {
-        name: {i: torch.export.Dim(dim, min=1) for i, dim in enumerate(dims) if dim}
-        for name, dims in dynamic.items()
+        name: {i: torch.export.Dim(dim, min=1) for i, dim in enumerate(dims) if dim} for name, dims in dynamic.items()
     }
     program = torch.onnx.export(
         module.eval(),

@@ -12,9 +12,7 @@ from feature_repo.vectors import Floats
 from training.dataset import Examples
 from training.models.forest import OBJECTIVES, Member
 
-RAW_LIMIT = (
-    5.9  # |raw| of lambdarank after scaling: FP32 sigmoid loses order beyond about 6 (architecture §6)
-)
+RAW_LIMIT = 5.9  # |raw| of lambdarank after scaling: FP32 sigmoid loses order beyond about 6 (architecture §6)
 POSITION = SCHEMA.ranker_names.index("context_position")
 
 
@@ -59,7 +57,12 @@ class Objective:
 def objectives(examples: Examples) -> list[Objective]:
     """The three objectives over one set of examples, in `OBJECTIVES` order."""
     every, clicked = np.arange(len(examples)), np.flatnonzero(examples.clicked > 0)
-    lists: dict[str, object] = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [10], "label_gain": [0, 1, 3, 7]}
+    lists: dict[str, object] = {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [10],
+        "label_gain": [0, 1, 3, 7],
+    }
     binary: dict[str, object] = {"objective": "binary", "metric": "binary_logloss"}
     return [
         Objective(name="relevance", rows=every, labels=examples.grade, parameters=lists),
@@ -109,11 +112,7 @@ def _booster(
         "deterministic": True,
         "force_row_wise": True,
         "seed": config.seed,
-        **{
-            k: v
-            for k, v in asdict(config).items()
-            if k in ("num_leaves", "learning_rate", "min_data_in_leaf")
-        },
+        **{k: v for k, v in asdict(config).items() if k in ("num_leaves", "learning_rate", "min_data_in_leaf")},
         **objective.parameters,
     }
     data = _dataset(objective, fit, has_impressions)
@@ -125,9 +124,7 @@ def _booster(
     return lgb.train(parameters, data, limit, valid_sets=valid, callbacks=callbacks)
 
 
-def _dataset(
-    objective: Objective, table: Table, positions: bool, reference: lgb.Dataset | None = None
-) -> lgb.Dataset:
+def _dataset(objective: Objective, table: Table, positions: bool, reference: lgb.Dataset | None = None) -> lgb.Dataset:
     matrix = table.matrix if objective.positioned else table.unpositioned()
     ranked = objective.name == "relevance"
     return lgb.Dataset(

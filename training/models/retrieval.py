@@ -19,7 +19,7 @@ Judge = Callable[[TwoTower], float]
 class TowerConfig:
     """Hyperparameters; `epochs` is the most, early stopping may take fewer."""
 
-    epochs: int = 8
+    epochs: int = 5
     patience: int = 2
     batch: int = 512
     learning_rate: float = 2e-3
@@ -42,13 +42,9 @@ def train(
     model = TwoTower()
     model.user.encoder.fit(dataset.users.rows[np.unique(pairs.users)])
     model.item.encoder.fit(dataset.items.rows[np.unique(pairs.items)])
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
+    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     steps = config.epochs * max(1, len(pairs.users) // config.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, total_steps=steps + config.epochs
-    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps + config.epochs)
     best = (-np.inf, config.epochs, model.state_dict())
     for epoch in range(1, config.epochs + 1):
         _epoch(model, dataset, pairs, config, epoch, optimiser, schedule)

@@ -47,9 +47,7 @@ class FeatureEncoder(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Encode."""
-        scalars = (_squeeze(rows[:, cast(Tensor, self.scalars)]) - cast(Tensor, self.mean)) * cast(
-            Tensor, self.scale
-        )
+        scalars = (_squeeze(rows[:, cast(Tensor, self.scalars)]) - self.mean) * self.scale
         blocks = [scalars, torch.log1p(SHARE_SCALE * rows[:, cast(Tensor, self.vectors)].clamp_min(0.0))]
         for feature, embedding in zip(self._codes, self.embeddings, strict=True):
             code = rows[:, SCHEMA.offset(feature.name)].to(torch.int64)

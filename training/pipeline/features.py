@@ -102,9 +102,7 @@ def _write_snapshots(source: Source, tables: Tables, used: DataFrame, folder: Pa
 
 def _counts(labelled: DataFrame, positives: DataFrame) -> dict[str, dict[str, int]]:
     rows = labelled.groupBy("split").agg(
-        fn.count("*").alias("examples"),
-        fn.sum("clicked").alias("clicked"),
-        fn.sum("purchased").alias("purchased"),
+        fn.count("*").alias("examples"), fn.sum("clicked").alias("clicked"), fn.sum("purchased").alias("purchased")
     )
     counts = {row["split"]: row.asDict() for row in rows.collect()}
     for row in positives.groupBy("split").agg(fn.count("*").alias("pairs")).collect():

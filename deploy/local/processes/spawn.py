@@ -13,7 +13,7 @@ from deploy.local.processes.guard import shared_guard
 
 
 def spawn(
-    command: Sequence[str | Path], *, log: Path, folder: Path, variables: Mapping[str, str], shm_prefix: str = "",
+    command: Sequence[str | Path], *, log: Path, folder: Path, variables: Mapping[str, str], shm_prefix: str = ""
 ) -> subprocess.Popen[bytes]:
     """The program leads its own process group; its output goes to `log`, the run before stays as `.1`."""
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """Real servers as child processes: start, wait, watch, stop, and leave nothing behind.
 
-    with Stack(settings) as stack:
-        stack.start(RedisServer(settings))
-        stack.start(TritonServer(settings))
-        stack.watch()
+with Stack(settings) as stack:
+    stack.start(RedisServer(settings))
+    stack.start(TritonServer(settings))
+    stack.watch()
 """
 
 from deploy.local.errors import EarlyDeathError, NotReadyError, PlatformError, PortInUseError, WorkspaceInUseError

@@ -36,9 +36,7 @@ class ModelArgs:
         config = json.loads(args["model_config"])
         unknown = sorted(set(config.get("parameters", {})) - set(parameters))
         if unknown:
-            raise ConfigError(
-                f"model {config['name']}: unknown parameter {unknown}; known: {sorted(parameters)}"
-            )
+            raise ConfigError(f"model {config['name']}: unknown parameter {unknown}; known: {sorted(parameters)}")
         gpu = int(args["model_instance_device_id"]) if args["model_instance_kind"] == "GPU" else None
         return cls(config, Path(args["model_repository"]) / args["model_version"], gpu)
 
@@ -60,9 +58,7 @@ class ModelArgs:
         """A parameter's value as an integer ≥ `least`. Raises ConfigError."""
         value = self.parameter(key, str(default))
         if not value.lstrip("-").isdigit() or int(value) < least:
-            raise ConfigError(
-                f"model {self.name}: parameter {key} is {value!r}, expected an integer >= {least}"
-            )
+            raise ConfigError(f"model {self.name}: parameter {key} is {value!r}, expected an integer >= {least}")
         return int(value)
 
     def file(self, name: str) -> str:
@@ -86,9 +82,7 @@ def answer(requests: Sequence[Any], args: ModelArgs, compute: Callable[[Arrays],
     groups = [list(range(len(requests)))] if args.batched else [[i] for i in range(len(requests))]
     responses: list[Any] = [None] * len(requests)
     for group in groups:
-        for index, response in zip(
-            group, _answer_group([inputs[i] for i in group], args, compute), strict=True
-        ):
+        for index, response in zip(group, _answer_group([inputs[i] for i in group], args, compute), strict=True):
             responses[index] = response
     return responses
 
@@ -98,17 +92,13 @@ def _inputs(request: Any, names: Sequence[str]) -> Arrays:
     return {name: np.from_dlpack(pb_utils.get_input_tensor_by_name(request, name)) for name in names}
 
 
-def _answer_group(
-    inputs: Sequence[Arrays], args: ModelArgs, compute: Callable[[Arrays], Arrays]
-) -> list[Any]:
+def _answer_group(inputs: Sequence[Arrays], args: ModelArgs, compute: Callable[[Arrays], Arrays]) -> list[Any]:
     try:
         if len(inputs) == 1:
             return [_response(compute(inputs[0]))]
         merged = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
         return _split(compute(merged), [len(next(iter(one.values()))) for one in inputs])
-    except (
-        Exception
-    ) as error:  # the boundary: whatever went wrong is the requests' answer, not the process's end
+    except Exception as error:  # the boundary: whatever went wrong is the requests' answer, not the process's end
         failure = pb_utils.TritonError(f"{args.name}: {error}")
         return [pb_utils.InferenceResponse(output_tensors=[], error=failure) for _ in inputs]
 
@@ -127,5 +117,5 @@ def _response(outputs: Arrays) -> Any:
 
 
 def _tensor(name: str, array: np.ndarray) -> Any:
-    """An output tensor: under numpy 2 the stub's constructor makes it empty, under numpy 1 its DLPack import crashes."""
+    """An output tensor: under numpy 2 the stub's constructor leaves it empty, under numpy 1 DLPack ends the stub."""
     return pb_utils.Tensor.from_dlpack(name, array) if NUMPY_2 else pb_utils.Tensor(name, array)

@@ -44,9 +44,7 @@ class Catalogue:
     def search(self, queries: np.ndarray, countries: np.ndarray) -> Arrays:
         """[b, d] embeddings and [b] country codes → arrays [b, k, …] and `count` [b, 1]; rows past count are zero."""
         if queries.ndim != 2 or queries.shape[1] != self._index.d:
-            raise CatalogueError(
-                f"user_embedding has shape {queries.shape}, the index has dimension {self._index.d}"
-            )
+            raise CatalogueError(f"user_embedding has shape {queries.shape}, the index has dimension {self._index.d}")
         if not np.isfinite(queries).all():
             raise CatalogueError("user_embedding holds a non-finite value")
         rows = np.zeros((len(queries), self.k), np.int64)

@@ -30,7 +30,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Search all queued requests as one batch."""
-        return answer(requests, self._args, self._compute)
+        responses: list[Any] = answer(requests, self._args, self._compute)
+        return responses
 
     def _compute(self, inputs: Arrays) -> Arrays:
         return self._catalogue.search(inputs["user_embedding"], inputs["country"][:, 0])

@@ -5,7 +5,6 @@ taken here. It compares float32 with `x > value → right`; a Treelite test `x <
 meaning for float32 x when t is rounded down to the next float32.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import daal4py
@@ -45,9 +44,7 @@ class Forest:
         base = np.asarray(header.get_field("base_scores"), np.float64)
         self._base = base if base.size == self.classes else np.full(self.classes, base[0])
         owners = np.asarray(header.get_field("class_id"))
-        self._forests = [
-            _forest(self._model, np.flatnonzero(owners == c), self.features) for c in range(self.classes)
-        ]
+        self._forests = [_forest(self._model, np.flatnonzero(owners == c), self.features) for c in range(self.classes)]
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Scores of every class, after the model's own post-processor."""
@@ -57,14 +54,15 @@ class Forest:
         # A result owns the memory its prediction points into, and an engine reuses it: one engine for each class.
         results = [daal4py.gbt_regression_prediction(fptype="float").compute(X, f) for f in self._forests]
         raw = np.concatenate([result.prediction for result in results], axis=1) + self._base
-        return (_sigmoid(self._alpha * raw) if self._sigmoid else raw).astype(np.float32)
+        scores: np.ndarray = _sigmoid(self._alpha * raw) if self._sigmoid else raw
+        return scores.astype(np.float32)
 
 
 def _sigmoid(raw: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-raw))
+    return np.asarray(1.0 / (1.0 + np.exp(-raw)))
 
 
-def _forest(model: treelite.Model, trees: Sequence[int], features: int) -> Any:
+def _forest(model: treelite.Model, trees: np.ndarray, features: int) -> Any:
     builder = daal4py.gbt_reg_model_builder(n_features=features, n_iterations=max(len(trees), 1))
     for index in trees:
         _add_tree(builder, model.get_tree_accessor(int(index)), int(index))

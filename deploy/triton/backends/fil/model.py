@@ -31,16 +31,15 @@ class TritonPythonModel:
         self._require("model_type", "treelite_checkpoint")
         self._require("is_classifier", "false")
         if self._args.gpu is not None:
-            raise ConfigError(
-                f"model {self._args.name}: this engine has no GPU; use the C++ FIL backend for KIND_GPU"
-            )
+            raise ConfigError(f"model {self._args.name}: this engine has no GPU; use the C++ FIL backend for KIND_GPU")
         threads = self._args.integer("cpu_nthread", -1, least=-1)
         cores = os.cpu_count() or 1
         self._forest = Forest(self._args.file("checkpoint.tl"), cores if threads < 1 else threads)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Score all queued requests in one call."""
-        return answer(requests, self._args, self._compute)
+        responses: list[Any] = answer(requests, self._args, self._compute)
+        return responses
 
     def _compute(self, inputs: Arrays) -> Arrays:
         return {"output__0": self._forest.predict(inputs["input__0"])}
@@ -48,6 +47,4 @@ class TritonPythonModel:
     def _require(self, key: str, value: str) -> None:
         found = self._args.parameter(key, "(missing)")
         if found != value:
-            raise ConfigError(
-                f"model {self._args.name}: parameter {key} is {found!r}; only {value!r} is served here"
-            )
+            raise ConfigError(f"model {self._args.name}: parameter {key} is {found!r}; only {value!r} is served here")

@@ -33,7 +33,8 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all queued requests as one batch."""
-        return answer(requests, self._args, self._compute)
+        responses: list[Any] = answer(requests, self._args, self._compute)
+        return responses
 
     def _compute(self, inputs: Arrays) -> Arrays:
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
