@@ -19,10 +19,10 @@ Judge = Callable[[TwoTower], float]
 class TowerConfig:
     """Hyperparameters; `epochs` is the most, early stopping may take fewer."""
 
-    epochs: int = 5
+    epochs: int = 4
     patience: int = 2
     batch: int = 512
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 1e-4
     seed: int = 1
 
