@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         default="install", description="whether set-up may call apt-get for what is missing"
     )
 
-    profile: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="which generated Triton configs")
+    profile: Literal["cpu", "gpu"] = Field(default="cpu", description="which generated Triton configs")
     spark_master: str = "local[2]"
     spark_memory: str = "4g"
     index: Literal["flat", "ivf", "hnsw"] = Field(default="ivf", description="FAISS index of a release")

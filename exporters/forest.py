@@ -10,6 +10,9 @@ from exporters.errors import GateError
 from feature_repo.vectors import Floats
 
 TOLERANCE = 1e-6
+# `Booster.predict` reads |x| ≤ 1e-35 as 0 (kZeroThreshold) and writes that as a threshold for "below zero"; no other
+# engine does, and no feature has such a value, so the gate asks for zero itself instead.
+LIGHTGBM_ZERO = 1e-30
 _MAX = float(np.finfo(np.float32).max)
 
 
@@ -58,4 +61,4 @@ def _threshold_rows(booster: lgb.Booster, rows: Floats, rng: np.random.Generator
         at = np.float32(np.clip(threshold, -_MAX, _MAX))
         around = (at, np.nextafter(at, np.float32(np.inf)), np.nextafter(at, np.float32(-np.inf)))
         result[3 * i : 3 * i + 3, names[feature]] = around
-    return result
+    return np.where(np.abs(result) < LIGHTGBM_ZERO, np.float32(0), result)

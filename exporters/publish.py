@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from deploy.settings import Settings
 from exporters.build import release_numbers, sync_tree
 from exporters.errors import ExportError
@@ -20,8 +18,8 @@ from exporters.golden import Golden
 from exporters.manifest import Manifest, read, verify
 from exporters.server import Server
 from exporters.table import POPULAR
-from exporters.traffic import TrafficStore
-from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, Profile, recommend_name
+from exporters.traffic import TrafficStore, replace_file
+from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, recommend_name
 from model_repository.render import model_config, recommend_config, text
 from model_repository.traffic import Popular, ServedRelease, Traffic
 from training.lines import Line
@@ -40,7 +38,7 @@ def publish(settings: Settings, number: int, report: Report, promote: bool = Tru
     report("verify hashes")
     folder = settings.releases / str(number)
     manifest = verify(folder)
-    install(settings, manifest)
+    install(settings, manifest, server)
     report("load on Triton")
     load(server, manifest)
     report("golden queries through Triton")
@@ -56,19 +54,18 @@ def publish(settings: Settings, number: int, report: Report, promote: bool = Tru
     return figures
 
 
-def install(settings: Settings, manifest: Manifest) -> None:
-    """Copy what the runtime repository lacks. Raises ExportError when a name's config would change."""
+def install(settings: Settings, manifest: Manifest, server: Server) -> None:
+    """Copy what the runtime repository lacks. Raises ExportError when the config of a loaded name would change."""
     repository = settings.runtime_repository
     repository.mkdir(parents=True, exist_ok=True)
     clean_drafts(repository)
-    profile = active_profile(settings)
     for slot in manifest.slots.values():
-        _write_config(repository / slot.model, text(model_config(BY_NAME[slot.model], profile)))
+        _write_config(server, repository / slot.model, text(model_config(BY_NAME[slot.model], settings.profile)))
         source = settings.releases / str(manifest.release) / slot.model
         _install_version(repository / slot.model / str(slot.version), source)
     versions = {name: slot.version for name, slot in manifest.slots.items()}
     ensemble = repository / recommend_name(manifest.release)
-    _write_config(ensemble, text(recommend_config(manifest.release, versions)))
+    _write_config(server, ensemble, text(recommend_config(manifest.release, versions)))
     (ensemble / str(RECOMMEND_VERSION)).mkdir(exist_ok=True)
 
 
@@ -95,7 +92,7 @@ def restore(settings: Settings) -> Traffic:
     server.check()
     for release in traffic.releases:
         manifest = verify(settings.releases / str(release.release))
-        install(settings, manifest)
+        install(settings, manifest, server)
         load(server, manifest)
         store.restore_popular(release.release)
     store.write(traffic.model_copy(update={"triton": (settings.triton_url,)}))
@@ -131,32 +128,25 @@ def served(manifest: Manifest) -> ServedRelease:
     )
 
 
-def active_profile(settings: Settings) -> Profile:
-    """The profile asked for; `auto` is `gpu` where a CUDA device is visible."""
-    if settings.profile != "auto":
-        return settings.profile
-    return "gpu" if torch.cuda.is_available() else "cpu"
-
-
 def clean_drafts(repository: Path) -> None:
     """Remove version folders an interrupted publish left unfinished."""
     for draft in repository.glob("*/.version-*"):
         shutil.rmtree(draft)
 
 
-def _write_config(folder: Path, content: str) -> None:
+def _write_config(server: Server, folder: Path, content: str) -> None:
+    """Write a model's config.pbtxt once. Another contract's folder is replaced only while nothing of it is loaded."""
     path = folder / "config.pbtxt"
-    if path.exists():
-        if path.read_text() != content:
-            raise ExportError(
-                f"{folder.name}: the runtime repository serves another config.pbtxt under this name; "
-                "a changed contract needs a new model name"
-            )
+    if path.exists() and path.read_text() == content:
         return
-    folder.mkdir(exist_ok=True)
-    draft = folder / ".config.pbtxt"
-    draft.write_text(content)
-    draft.rename(path)
+    if path.exists() and server.loaded(folder.name):
+        raise ExportError(
+            f"{folder.name}: Triton serves another config.pbtxt under this name; stop the stack, or give the "
+            "changed contract a new model name"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    replace_file(path, content)
 
 
 def _install_version(target: Path, source: Path) -> None:

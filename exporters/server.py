@@ -53,6 +53,14 @@ class Server:
         except InferenceServerException:
             return False
 
+    def loaded(self, model: str) -> bool:
+        """Whether any version of the model is loaded. Raises ServerError."""
+        try:
+            index = self._client.get_model_repository_index(client_timeout=5.0)
+        except InferenceServerException as error:
+            raise ServerError(f"Triton at {self.url} does not list its models: {error.message()}") from None
+        return any(entry.name == model and entry.state == "READY" for entry in index.models)
+
     def wait(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
         """Wait for one version. Raises ServerError."""
         deadline = time.monotonic() + timeout

@@ -14,6 +14,7 @@ import pytest
 
 from deploy.local.serve import Platform
 from deploy.settings import Settings
+from exporters.errors import ExportError
 from exporters.golden import Golden
 from exporters.manifest import Manifest, verify
 from exporters.publish import install, load, published
@@ -132,9 +133,22 @@ def test_triton_scores_are_lightgbms(settings: Settings, manifest: Manifest, lin
 
 def test_publishing_again_leaves_what_is_loaded_alone(settings: Settings, manifest: Manifest) -> None:
     before = {p.pid for p in stubs(settings)}
-    install(settings, manifest)
-    load(Server(settings.triton_url), manifest)
+    server = Server(settings.triton_url)
+    install(settings, manifest, server)
+    load(server, manifest)
     assert {p.pid for p in stubs(settings)} == before
+
+
+def test_a_changed_contract_is_refused_under_a_loaded_name(settings: Settings, manifest: Manifest) -> None:
+    config = settings.runtime_repository / "ranker" / "config.pbtxt"
+    content = config.read_text()
+    config.write_text(content.replace("max_batch_size: 8192", "max_batch_size: 4096"))
+    try:
+        with pytest.raises(ExportError, match="ranker: Triton serves another config"):
+            install(settings, manifest, Server(settings.triton_url))
+        assert (config.parent / "1" / "checkpoint.tl").is_file()
+    finally:
+        config.write_text(content)
 
 
 def test_metrics_carry_the_promised_names(api: httpx.Client) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.settings import ROOT
 from exporters.errors import GateError
-from exporters.forest import TOLERANCE, check_scores, edge_rows, export_forest, gate_forest
+from exporters.forest import LIGHTGBM_ZERO, TOLERANCE, check_scores, edge_rows, export_forest, gate_forest
 from training.models.forest import Member, merge
 
 TRITON_PYTHON = ROOT / ".venv-triton" / "bin" / "python"
@@ -57,6 +57,12 @@ def test_edge_rows_hold_what_breaks_forests(booster: lgb.Booster, rows: np.ndarr
 
 def test_checkpoint_equals_lightgbm(forest: Path, booster: lgb.Booster, rows: np.ndarray) -> None:
     assert gate_forest(booster, forest / "checkpoint.tl", rows) <= TOLERANCE
+
+
+def test_values_only_lightgbm_reads_as_zero_are_asked_as_zero(booster: lgb.Booster, rows: np.ndarray) -> None:
+    known = np.abs(rows[np.isfinite(rows)])
+    assert not ((known > 0) & (known < LIGHTGBM_ZERO)).any()
+    assert (known == 0).any()
 
 
 def test_another_forest_is_refused(forest: Path, rows: np.ndarray) -> None:
