@@ -21,7 +21,7 @@ class RankerConfig:
     """Hyperparameters; `rounds` is the most, early stopping may take fewer."""
 
     rounds: int = 200
-    patience: int = 20
+    patience: int = 15
     num_leaves: int = 31
     learning_rate: float = 0.08
     min_data_in_leaf: int = 50

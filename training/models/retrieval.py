@@ -42,7 +42,9 @@ def train(
     model = TwoTower()
     model.user.encoder.fit(dataset.users.rows[np.unique(pairs.users)])
     model.item.encoder.fit(dataset.items.rows[np.unique(pairs.items)])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
     steps = config.epochs * max(1, len(pairs.users) // config.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps + config.epochs)
     best = (-np.inf, config.epochs, model.state_dict())
