@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,11 +59,15 @@ def ranker(as_json: Json = False) -> None:
 
 
 @app.command()
-def bench(as_json: Json = False) -> None:
+def bench(
+    save: Annotated[Path | None, typer.Option(help="also write the document to this file")] = None,
+    as_json: Json = False,
+) -> None:
     """All of them, one after the other, in one document."""
     from perf.analyze import analyze as measure
     from perf.analyze import as_rows
     from perf.load import load as drive
+    from perf.machine import facts
     from perf.ranker import compare
 
     settings: Settings = load_settings()
@@ -71,13 +76,13 @@ def bench(as_json: Json = False) -> None:
         "rest": lambda: [drive(settings, 4000, clients) for clients in (1, 16)],
         "models": lambda: as_rows(list(measure(settings, (1, 4)))),
     }
-    result: dict[str, object] = {}
+    result: dict[str, object] = {"machine": facts()}
     for name, stage in stages.items():
         console.rule(name)
         rows = stage()
         _show(rows)
         result[name] = rows
-    _finish(result, as_json)
+    _finish(result, as_json, save)
 
 
 def _show(rows: list[dict[str, object]]) -> None:
@@ -93,7 +98,10 @@ def _show(rows: list[dict[str, object]]) -> None:
     console.print(table)
 
 
-def _finish(result: dict[str, object], as_json: bool) -> None:
+def _finish(result: dict[str, object], as_json: bool, save: Path | None = None) -> None:
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps(result, indent=2) + "\n")
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.errors import EarlyDeathError, NotReadyError, PortInUseError
+from deploy.local.errors import EarlyDeathError, PortInUseError
 from deploy.local.processes import groups
 from deploy.local.processes.ports import describe_owner
-from deploy.local.readiness import wait_model_versions
 from deploy.local.runtime import TritonServer
+from exporters.errors import ServerError
+from exporters.server import Server
 from tests.deploy import echo
 from tests.ports import isolated_settings
 
@@ -36,27 +37,30 @@ def test_loads_answers_unloads_and_leaves_nothing(tmp_path: Path) -> None:
     with server:
         pid = server.pid
         echo.load(url)
-        wait_model_versions(url, [("echo", "1")], 10, server.alive)
+        Server(url).wait("echo", 1, timeout=10)
         assert echo.ask(url) == [0.0, 2.0, 4.0, 6.0]
         assert groups.segments(server.shm_prefix)
 
         echo.write_model(server.settings.runtime_repository, 2)
         echo.load(url)
-        wait_model_versions(url, [("echo", "1"), ("echo", "2")], 10, server.alive)
+        Server(url).wait("echo", 2, timeout=10)
+        assert Server(url).ready("echo", 1)
         assert echo.ask(url, "2") == [0.0, 2.0, 4.0, 6.0]
 
         echo.unload(url)
-        with pytest.raises(NotReadyError, match="has not loaded echo/1, echo/2 within"):
-            wait_until_unloaded(url)
+        wait_until_unloaded(url)
+        with pytest.raises(ServerError, match="echo version 1 is not ready after 0 s"):
+            Server(url).wait("echo", 1, timeout=0)
         echo.load(url)
         assert echo.ask(url, "1") == [0.0, 2.0, 4.0, 6.0]
     assert_nothing_left(server, pid)
 
 
 def wait_until_unloaded(url: str) -> None:
-    """Unloading is asynchronous: ask until the versions are gone (raises), or return while they never go."""
-    for _ in range(100):
-        wait_model_versions(url, [("echo", "1"), ("echo", "2")], 0)
+    """Unloading is asynchronous: return when both versions are gone."""
+    give_up = time.monotonic() + 10
+    while any(Server(url).ready("echo", version) for version in (1, 2)):
+        assert time.monotonic() < give_up
         time.sleep(0.05)
 
 
@@ -70,15 +74,6 @@ def test_a_killed_server_is_reported_and_cleaned(tmp_path: Path) -> None:
         with pytest.raises(EarlyDeathError, match="triton ended by itself \\(signal SIGKILL\\)"):
             server.check()
     assert_nothing_left(server, pid)
-
-
-def test_waiting_for_a_model_stops_when_the_server_dies(tmp_path: Path) -> None:
-    with make_server(tmp_path) as server:
-        os.kill(server.pid, signal.SIGKILL)
-        started = time.monotonic()
-        with pytest.raises(NotReadyError, match="echo/7 because Triton ended"):
-            wait_model_versions(server.settings.triton_url, [("echo", "7")], 60, server.alive)
-        assert time.monotonic() - started < 10
 
 
 def test_a_bad_flag_is_shown_from_the_log(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class TritonServer(Server):
         return child_environment(self.settings) | triton_variables()
 
     def ready(self) -> bool:
-        """Server readiness; models are asked for one by one (`wait_model_versions`)."""
+        """Server readiness; whether a model's version answers is the publisher's question (`exporters.server`)."""
         return http_status(self.settings.host, self.settings.triton_http_port, "/v2/health/ready") == 200
 
     def _assemble_backends(self) -> None:
