@@ -4,12 +4,14 @@ Variables are named `TRIDENT_<FIELD>` (`TRIDENT_API_PORT=9000`); one that is not
 a misspelt setting that is silently ignored is worse than none.
 """
 
+import hashlib
 import os
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,11 +54,23 @@ class Settings(BaseSettings):
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        """Whoever reaches Triton in explicit model-control mode runs code: nothing here may leave the machine."""
+        if not ip_address(host).is_loopback:
+            raise ValueError(f"{host} is not a loopback address; the local runtime listens on loopback only")
+        return host
+
     @property
     def workspace(self) -> Path:
-        """One folder per (source, seed, size), so that one source's data never mixes with another's."""
-        name = f"sample-{self.size}-{self.seed}" if self.source == "sample" else self.source
-        return self.home / name
+        """One folder per (source, seed, size) or (source, data), so that two sources' data never mix."""
+        if self.source == "sample":
+            return self.home / f"sample-{self.size}-{self.seed}"
+        if self.data is None:
+            return self.home / self.source
+        folder = hashlib.sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
+        return self.home / f"{self.source}-{folder}"
 
     @property
     def raw(self) -> Path:

@@ -48,7 +48,9 @@ def build_release(settings: Settings, line: Line, report: Report) -> Path:
         (draft / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
         draft.chmod(0o755)
         sync_tree(draft)
-        return draft.rename(settings.releases / str(number))
+        finished = draft.rename(settings.releases / str(number))
+        sync_tree(settings.releases, below=False)
+        return finished
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -72,9 +74,9 @@ def load_item_table(settings: Settings) -> ItemTable:
     return item_table(ids, features, items, pd.Timestamp(Dataset(settings.features).facts["as_of"]))
 
 
-def sync_tree(folder: Path) -> None:
-    """fsync every file below the folder, then the folders: after the rename a crash loses nothing."""
-    for path in [*folder.rglob("*"), folder]:
+def sync_tree(folder: Path, below: bool = True) -> None:
+    """fsync every file below the folder, then the folder: after the rename a crash loses nothing."""
+    for path in [*(folder.rglob("*") if below else ()), folder]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -84,6 +86,11 @@ def sync_tree(folder: Path) -> None:
 
 def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Report) -> Manifest:
     dataset = Dataset(settings.features)
+    if line.facts["vocabulary"] != dataset.vocabulary_digest:
+        raise ExportError(
+            f"line {line.number} was trained with other codes for categories, brands or prices than the features have "
+            "now; run `python -m training train` first"
+        )
     report("item table")
     table = load_item_table(settings)
     gates = _line_artifacts(line, dataset, draft, report)
@@ -101,6 +108,7 @@ def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Repo
         as_of=str(dataset.facts["as_of"]),
         libraries=line.facts["libraries"],
         gates=gates,
+        parent=number - 1 or None,
         metrics=line.metrics,
         git_revision=_git_revision(),
         created_at=datetime.now(UTC),

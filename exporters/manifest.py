@@ -60,7 +60,6 @@ class Manifest(_Part):
     gates: dict[str, float]
     metrics: dict[str, Any]
     parent: int | None = None
-    overlay_position: str | None = None
     git_revision: str | None = None
     created_at: datetime
 

@@ -19,9 +19,11 @@ from exporters.manifest import Manifest, read, verify
 from exporters.server import Server
 from exporters.table import POPULAR
 from exporters.traffic import TrafficStore, replace_file
+from feature_repo.schema import SCHEMA
 from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, recommend_name
 from model_repository.render import model_config, recommend_config, text
 from model_repository.traffic import Popular, ServedRelease, Traffic
+from training.dataset import Dataset
 from training.lines import Line
 
 Report = Callable[[str], None]
@@ -83,20 +85,26 @@ def load(server: Server, manifest: Manifest) -> None:
 
 
 def restore(settings: Settings) -> Traffic:
-    """Load every release that carries traffic on a server that has just started, and put the record back in Redis."""
+    """Load what the record lists on a server that has just started, and put the record back in Redis.
+
+    A release that carries nobody and has another schema is dropped from the record: its models fit no longer.
+    """
     store = TrafficStore(settings)
     traffic = store.read()
     if traffic is None:
         raise ExportError(f"{settings.workspace} has no traffic record; publish a release first")
     server = Server(settings.triton_url)
     server.check()
-    for release in traffic.releases:
+    carried = {arm.release for arm in traffic.arms}
+    kept = tuple(r for r in traffic.releases if r.release in carried or r.schema_hash == SCHEMA.hash)
+    for release in kept:
         manifest = verify(settings.releases / str(release.release))
         install(settings, manifest, server)
         load(server, manifest)
         store.restore_popular(release.release)
-    store.write(traffic.model_copy(update={"triton": (settings.triton_url,)}))
-    return traffic
+    restored = traffic.model_copy(update={"triton": (settings.triton_url,), "releases": kept})
+    store.write(restored)
+    return restored
 
 
 def published(settings: Settings) -> list[int]:
@@ -107,11 +115,13 @@ def published(settings: Settings) -> list[int]:
 
 
 def unpublished(settings: Settings, line: Line) -> int | None:
-    """The newest release, if it is of this line and never carried traffic."""
+    """The newest release, if it is of this line and of the features as they are now, and never carried traffic."""
     newest = max(release_numbers(settings.releases), default=0)
     if newest == 0 or newest in published(settings):
         return None
-    return newest if read(settings.releases / str(newest)).tower_digest == line.tower_digest else None
+    manifest = read(settings.releases / str(newest))
+    same = manifest.line == line.number and manifest.tower_digest == line.tower_digest
+    return newest if same and manifest.as_of == Dataset(settings.features).facts["as_of"] else None
 
 
 def served(manifest: Manifest) -> ServedRelease:

@@ -24,6 +24,7 @@ STORED_RULES = RULE_COLUMNS[:-1]  # `in_region` is the request's, not the item's
 DISPLAY = ("title", "category", "brand", "price", "image_url")
 LONGEST_ID = 256
 POPULAR = "popular.json"
+UNDATED_DAYS = 36_500.0  # an item without a date is not fresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +43,16 @@ class ItemTable:
 
 def item_table(ids: list[str], features: Floats, items: pd.DataFrame, as_of: pd.Timestamp) -> ItemTable:
     """Join Feast's rows with the validated catalogue `items`. Raises ExportError for an id one of them lacks."""
+    missing = sorted(set(ids) - set(items["item_id"]))
+    if missing:
+        raise ExportError(f"{len(missing)} items are in Feast, not in the catalogue, first {missing[0]!r}")
     catalogue = items.set_index("item_id").reindex(ids)
-    if catalogue["created_at"].isna().any():
-        raise ExportError(
-            f"item {ids[int(catalogue['created_at'].isna().argmax())]!r} is in Feast, not in the catalogue"
-        )
     categories = pd.factorize(catalogue["category"])[0] + 1  # 0: no category
     age = (as_of - pd.to_datetime(catalogue["created_at"], utc=True)).dt.total_seconds() / 86400
     columns = {
-        "price": catalogue["price"].fillna(0.0),
+        "price": catalogue["price"].astype(float).fillna(0.0),
         "category": categories,
-        "age_days": age.clip(lower=0),
+        "age_days": age.clip(lower=0).fillna(UNDATED_DAYS),
         "in_stock": _flag(catalogue["in_stock"]),
         "is_safe": _flag(catalogue["is_safe"]),
     }

@@ -37,9 +37,10 @@ class TrafficStore:
         replace_file(self._mirror, traffic.model_dump_json(indent=2))
 
     def promote(self, release: ServedRelease, triton: str) -> Traffic:
-        """All users to one release; the releases before it stay listed, so that rolling back needs no reload."""
+        """All users to one release; what carried them before stays listed, so that rolling back needs no reload."""
         before = self.read()
-        others = tuple(r for r in before.releases if r.release != release.release) if before else ()
+        carried = {arm.release for arm in before.arms} - {release.release} if before else set()
+        others = tuple(r for r in before.releases if r.release in carried) if before else ()
         traffic = Traffic(
             sequence=before.sequence + 1 if before else 1,
             salt=before.salt if before else secrets.token_hex(8),

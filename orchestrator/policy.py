@@ -68,7 +68,7 @@ class RulePolicy:
 class ShownPolicy:
     """Recently shown items: a capped list for each user that forgets after `ttl_s`."""
 
-    items: int = 100
+    items: int = 200
     ttl_s: int = 1800
 
 

@@ -47,7 +47,7 @@ class PopularList:
             rules=np.array([_rules(item) for item in items], np.float32).reshape(len(items), len(RULE_COLUMNS)),
             retrieval=np.array([item.score for item in items], np.float64),
         )
-        regions = tuple(None if i.regions is None else frozenset(map(country_code, i.regions)) for i in items)
+        regions = tuple(None if i.regions is None else frozenset(map(country_code, i.regions)) - {0} for i in items)
         metadata = {i.item_id: orjson.Fragment(orjson.dumps(i.metadata)) for i in items if i.metadata}
         return cls(release=popular.release, candidates=candidates, regions=regions, metadata=metadata)
 

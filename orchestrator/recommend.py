@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from feature_repo.schema import country_code
+from feature_repo.schema import SCHEMA, country_code
 from feature_repo.vectors import cold_user, context_array, item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
@@ -22,12 +22,13 @@ from orchestrator.metrics import DEGRADED, LATENCY, PREDICTIONS, child
 from orchestrator.policy import Policy
 from orchestrator.schemas import RecommendRequest
 from orchestrator.traffic import Assignment, TrafficFollower
-from orchestrator.users import Known, Users, shown_key
+from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
 from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
+CONTEXT_COUNTRY = SCHEMA.offset("context_country")
 Json = dict[str, Any]
 
 
@@ -80,7 +81,9 @@ class Recommender:
         arm = plan.assign(request.user_id)
         with ask.watch.stage("read"):
             known = await self.users.read(request.user_id, request.country, arm.release, ask.deadline)
-        ask.country = ask.country or known.country
+        if not ask.country:  # the request did not say: the model and the region rule both assume home
+            ask.country = known.country
+            ask.context[CONTEXT_COUNTRY] = known.country
         ask.embedding = known.embedding
         ask.reasons.extend(known.reasons)
         try:
@@ -153,7 +156,7 @@ class Recommender:
         """Queue the impression line and the recently shown items; both are written later."""
         for reason in body["degraded"]["reasons"] if body["degraded"] else ():
             child(DEGRADED, chosen.found.level, reason).inc()
-        self._remember(request.user_id, chosen)
+        self.users.showed(request.user_id, chosen.found.candidates.keys[chosen.rows])
         digest = hashlib.blake2b(known.row.tobytes() + ask.context.tobytes(), digest_size=8).hexdigest()
         self.writer.line(
             {
@@ -173,15 +176,6 @@ class Recommender:
                 "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
             }
         )
-
-    def _remember(self, user_id: str, chosen: Chosen) -> None:
-        shown = self.policy.shown
-        if len(chosen.rows) == 0:
-            return
-        key = shown_key(user_id)
-        entries = [entry.tobytes() for entry in chosen.found.candidates.keys[chosen.rows[: shown.items]]]
-        trim = ("LTRIM", key, 0, shown.items - 1)
-        self.writer.command("shown", ("LPUSH", key, *entries), trim, ("EXPIRE", key, shown.ttl_s))
 
 
 def unread(request: RecommendRequest) -> Known:

@@ -83,10 +83,28 @@ class Users:
         self.source = source
         self._memory: Lru[Known] = Lru(policy.known_users)
         self._unknown: Lru[bool] = Lru(policy.known_users, policy.unknown_user_ttl_s)
+        self._showed: Lru[Keys] = Lru(policy.known_users, policy.shown.ttl_s)
         self._lookups = asyncio.Semaphore(policy.feast_lookups)
 
     async def read(self, user_id: str, country: str | None, release: Release, deadline: Deadline) -> Known:
         """Never fails: what cannot be read is replaced by the next best and named in `reasons`."""
+        known = await self._read(user_id, country, release, deadline)
+        showed = self._showed.get(user_id)  # may not have reached Redis yet
+        return known if showed is None else replace(known, shown=np.concatenate([showed, known.shown]))
+
+    def showed(self, user_id: str, items: Keys) -> None:
+        """Remember what an answer shows: here at once, in Redis shortly."""
+        if len(items) == 0:
+            return
+        policy, key = self._policy.shown, shown_key(user_id)
+        before = self._showed.get(user_id)
+        latest = items[::-1] if before is None else np.concatenate([items[::-1], before])
+        self._showed.put(user_id, latest[: policy.items].copy())
+        entries = [item.tobytes() for item in items[-policy.items :]]
+        trim = ("LTRIM", key, 0, policy.items - 1)
+        self._writer.command("shown", ("LPUSH", key, *entries), trim, ("EXPIRE", key, policy.ttl_s))
+
+    async def _read(self, user_id: str, country: str | None, release: Release, deadline: Deadline) -> Known:
         keys = (user_key(user_id), release.embedding_prefix + user_id)
         shown: Command = ("LRANGE", shown_key(user_id), 0, self._policy.shown.items - 1)
         try:

@@ -3,6 +3,7 @@
 Rows are joined to the snapshot that would have served them, by (id, snapshot time), never by "latest".
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -155,6 +156,23 @@ class Dataset:
             purchased=_ints(table, "purchased"),
             sampling_rate=table["sampling_rate"].to_numpy().astype(np.float32),
         )
+
+    @cached_property
+    def vocabulary_digest(self) -> str:
+        """SHA-256 of `vocabulary.json`: what the codes of categories, brands and price bands mean."""
+        return hashlib.sha256((self.folder / "vocabulary.json").read_bytes()).hexdigest()
+
+    def require(self, *splits: Split) -> None:
+        """Raise DataError naming a split's window when it has no pairs or no examples."""
+        for split in splits:
+            counts = self.facts["counts"].get(split, {})
+            for table in ("pairs", "examples"):
+                if not counts.get(table):
+                    bounds = self.facts["boundaries"]
+                    raise DataError(
+                        f"{self.folder}: no {table} in the {split} window (boundaries {bounds}); "
+                        "declare other windows in source.json"
+                    )
 
     def boundary(self, name: str) -> np.datetime64:
         """A boundary of the time split, UTC."""

@@ -1,7 +1,7 @@
 """Judging a recipe on the test window, beside popularity and, where the truth is known, an oracle."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any, Literal
@@ -90,17 +90,30 @@ def ranking_metrics(dataset: Dataset, graphs: Graphs, forest: lgb.Booster) -> di
     relevance, ctr, cvr = forest.predict(matrix).T
     popular = "item_clicks_30d" if dataset.facts["has_impressions"] else "item_events_30d"
     clicked = examples.clicked > 0
+    enough = _Enough(int(dataset.facts["minimum_positives"]))
     return {
-        "auc": auc(examples.clicked, ctr),
-        "log_loss": log_loss(examples.clicked, ctr),
-        "cvr_auc": auc(examples.purchased[clicked], cvr[clicked]),
-        "ndcg_at_10": ndcg_at_k(examples.request, examples.grade, relevance),
-        "popularity_ndcg_at_10": ndcg_at_k(
-            examples.request, examples.grade, matrix[:, SCHEMA.ranker_names.index(popular)]
+        "auc": enough(examples.clicked, lambda: auc(examples.clicked, ctr)),
+        # the probabilities are of impressions; sampled lists have another rate, and a loss over them says nothing
+        "log_loss": log_loss(examples.clicked, ctr) if dataset.facts["has_impressions"] else None,
+        "cvr_auc": enough(examples.purchased[clicked], lambda: auc(examples.purchased[clicked], cvr[clicked])),
+        "ndcg_at_10": enough(examples.grade, lambda: ndcg_at_k(examples.request, examples.grade, relevance)),
+        "popularity_ndcg_at_10": enough(
+            examples.grade,
+            lambda: ndcg_at_k(examples.request, examples.grade, matrix[:, SCHEMA.ranker_names.index(popular)]),
         ),
         "lists": int(examples.request.max(initial=-1)) + 1,
         "impressions": len(examples),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class _Enough:
+    """Reports a metric only where there are at least this many positives to judge by."""
+
+    minimum: int
+
+    def __call__(self, labels: Ints, metric: Callable[[], float | None]) -> float | None:
+        return metric() if int((labels > 0).sum()) >= self.minimum else None
 
 
 def evaluate(settings: Settings, line: Line) -> dict[str, Any]:

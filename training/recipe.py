@@ -30,6 +30,7 @@ LIBRARIES = ("torch", "lightgbm", "onnx", "onnxruntime", "numpy")
 def train(settings: Settings, report: Report) -> Line:
     """Train a new line: early stopping on validation, judged on test, refit through T. Returns the line."""
     dataset = Dataset(settings.features)
+    dataset.require(*EVERY_SPLIT)
     towers = TowerConfig(seed=settings.seed)
     ranker = RankerConfig(seed=settings.seed, min_positives=int(dataset.facts["minimum_positives"]))
     with new_line(settings.lines) as line:
@@ -101,6 +102,7 @@ def _facts(settings: Settings, dataset: Dataset, number: int, epochs: int, round
         "schema_hash": SCHEMA.hash,
         "as_of": dataset.facts["as_of"],
         "boundaries": dataset.facts["boundaries"],
+        "vocabulary": dataset.vocabulary_digest,
         "epochs": epochs,
         "rounds": rounds,
         "trees": int(np.sum(list(rounds.values()))),

@@ -102,6 +102,8 @@ class Steps:
         s = self._settings
         facts = [s.source, str(s.data.resolve()) if s.data else "", str(s.seed), s.size]
         facts += [SCHEMA.hash] if step.needs_schema else []
+        facts += [s.index, s.profile] if step == PUBLISH else []
+        facts += _files(s.data) if step == INGEST and s.data else []
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def _stamps(self) -> dict[str, dict[str, object]]:
@@ -114,3 +116,9 @@ class Steps:
         temporary = Path(f"{self._file}.new")
         temporary.write_text(json.dumps(stamps, indent=2) + "\n")
         temporary.replace(self._file)
+
+
+def _files(folder: Path) -> list[str]:
+    """The source's files with size and time of change: an edited file is read again."""
+    found = ((path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file())
+    return [f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}" for path, stat in found]

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from deploy.local.errors import EarlyDeathError, StepError
-from deploy.local.steps import Step, Steps
+from deploy.local.steps import INGEST, PUBLISH, Step, Steps
 from deploy.settings import Settings
 from tests.ports import isolated_settings
 
@@ -86,3 +86,21 @@ def test_the_death_of_a_server_ends_the_step(tmp_path: Path) -> None:
     with pytest.raises(EarlyDeathError):
         Steps(settings, Console(file=io.StringIO()), check).run_missing([WAITS])
     assert time.monotonic() - started < 20
+
+
+def test_an_edited_source_is_read_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "events.csv").write_text("a")
+    settings = isolated_settings(tmp_path, source="files", data=data)
+    key = Steps(settings, Console(file=io.StringIO()))._key
+    before = key(INGEST)
+    assert key(INGEST) == before
+    (data / "events.csv").write_text("ab")
+    assert key(INGEST) != before
+
+
+def test_another_index_is_published_again(tmp_path: Path) -> None:
+    flat, ivf = (Steps(isolated_settings(tmp_path, index=i), Console(file=io.StringIO())) for i in ("flat", "ivf"))
+    assert flat._key(PUBLISH) != ivf._key(PUBLISH)
+    assert flat._key(INGEST) == ivf._key(INGEST)

@@ -53,6 +53,7 @@ def test_a_thousand_requests_by_sixteen_clients(settings: Settings, stack: Platf
     outcome = drive(settings, requests=1000, clients=16)
     assert outcome["statuses"] == {"200": 1000}
     assert outcome["releases"] == {"1": 1000}
+    assert outcome["degraded"] == {"none": 1000}
 
 
 def test_known_user_gets_a_full_answer(api: httpx.Client, stack: Platform) -> None:

@@ -158,7 +158,15 @@ def test_popular_items_are_sellable_and_in_order() -> None:
     assert scores[0] == max(column[i] for i in sellable)
 
 
+def test_an_item_without_a_date_is_old() -> None:
+    items = pd.DataFrame({"item_id": ["a"], "created_at": [pd.NaT], "category": [None], "price": [None],
+                          "in_stock": [None], "is_safe": [None], "regions": [None]})  # fmt: skip
+    stored = item_table(["a"], np.zeros((1, ITEM_WIDTH), np.float32), items, pd.Timestamp("2026-02-01", tz="UTC"))
+    assert stored.rules[0, RULE_COLUMNS.index("age_days")] > 36_000
+    assert stored.rules[0, RULE_COLUMNS.index("in_stock")] == 1
+
+
 def test_an_item_feast_knows_and_the_catalogue_does_not_is_refused() -> None:
     items = pd.DataFrame({"item_id": ["a"], "created_at": [pd.Timestamp("2026-01-01", tz="UTC")]})
-    with pytest.raises(ExportError, match="item 'b' is in Feast, not in the catalogue"):
+    with pytest.raises(ExportError, match="1 items are in Feast, not in the catalogue, first 'b'"):
         item_table(["a", "b"], np.zeros((2, ITEM_WIDTH), np.float32), items, pd.Timestamp("2026-02-01", tz="UTC"))

@@ -9,6 +9,7 @@ from feature_repo.schema import SCHEMA, country_code
 from feature_repo.vectors import item_key, pack_user_row, unpack_user_row, user_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.fakes import fake_id
+from orchestrator.policy import ShownPolicy
 from orchestrator.users import UserRow, shown_key
 from tests.orchestrator.conftest import KNOWN_USER, Running, user_row
 
@@ -136,10 +137,17 @@ async def test_recently_shown_items_do_not_come_again(running: Running):
 
 
 async def test_the_list_of_shown_items_is_capped(running: Running):
-    for _ in range(3):
+    for _ in range(5):
         await running.recommend(num_items=60)
         await running.service.writer.flush()
-    assert len(running.world.store.lists[shown_key(KNOWN_USER)]) == 100
+    assert len(running.world.store.lists[shown_key(KNOWN_USER)]) == ShownPolicy().items
+
+
+async def test_what_was_shown_is_known_before_redis_knows(running: Running):
+    first = await running.recommend(num_items=20)
+    assert shown_key(KNOWN_USER) not in running.world.store.lists  # the writer has not been round yet
+    second = await running.recommend(num_items=20)
+    assert not {item["item_id"] for item in first["items"]} & {item["item_id"] for item in second["items"]}
 
 
 async def test_broken_metadata_is_left_out(running: Running):
@@ -162,3 +170,15 @@ async def test_a_flushed_redis_is_noticed(running: Running):
     await running.service.traffic.refresh()
     answer = await running.recommend()
     assert answer["degraded"]["reasons"] == ["features_absent"]
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(None, "DE"), ("NO", "NO")])
+async def test_a_request_that_names_no_country_comes_from_home(running: Running, asked: str | None, seen: str):
+    """What the model sees must be what it was trained on: an unnamed country is the user's own, not abroad."""
+    row = user_row()
+    row[SCHEMA.offset("user_country")] = country_code("DE")
+    running.world.store.values[user_key(KNOWN_USER)] = pack_user_row(row, int(time.time()))
+    await running.http.post("/v1/recommend", json={"user_id": KNOWN_USER, "country": asked})
+    _, _, country, context = running.world.triton.inputs[-1]
+    assert country.tolist() == [country_code(seen)]
+    assert context.reshape(-1)[SCHEMA.offset("context_country")] == country_code(seen)

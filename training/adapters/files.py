@@ -76,7 +76,8 @@ def _declaration(folder: Path, has_impressions: bool) -> Source:
         if "windows" in stored:
             stored["windows"] = Windows(**stored["windows"])
         if "as_of" in stored:
-            stored["as_of"] = datetime.fromisoformat(stored["as_of"]).astimezone(UTC)
+            moment = datetime.fromisoformat(stored["as_of"])
+            stored["as_of"] = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         return Source(name="files", has_impressions=has_impressions, **stored)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None

@@ -1,4 +1,4 @@
-"""Writing a folder so that it is either the old one or the new one, never half of it."""
+"""Writing a folder so that it is never half written; what a kill leaves between two renames is put back."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ from pathlib import Path
 @contextmanager
 def publish(folder: Path) -> Iterator[Path]:
     """Yields an empty folder that takes the place of `folder` when the block ends, and vanishes when it raises."""
-    partial = folder.with_name(folder.name + ".partial")
+    partial, previous = (folder.with_name(folder.name + suffix) for suffix in (".partial", ".previous"))
+    if previous.exists() and not folder.exists():
+        previous.rename(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -17,9 +19,8 @@ def publish(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    previous = folder.with_name(folder.name + ".previous")
-    shutil.rmtree(previous, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
     partial.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)

@@ -92,7 +92,7 @@ def train(
             continue
         limit = rounds[objective.name] if rounds is not None else config.rounds
         booster = _booster(objective, fit, against, judge, config, limit, has_impressions, report)
-        taken[objective.name] = booster.best_iteration if judge else booster.num_trees()
+        taken[objective.name] = booster.best_iteration or booster.num_trees()
         members.append(_member(objective, booster, fit))
     return members, taken
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from feature_repo.vectors import Floats
+from model_repository.contract import EMBEDDING_WIDTH
 from training.dataset import Dataset, Ints, Pairs
 from training.models.towers import Tower, TwoTower
 
@@ -99,4 +100,4 @@ def _batches(rows: int, size: int, seed: int) -> Iterator[Ints]:
 def embed(tower: Tower, rows: Floats, chunk: int = 8192) -> Floats:
     """[n, group width] → [n, EMBEDDING_WIDTH]."""
     parts = [tower(torch.from_numpy(rows[i : i + chunk])).numpy() for i in range(0, len(rows), chunk)]
-    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+    return np.concatenate(parts) if parts else np.empty((0, EMBEDDING_WIDTH), np.float32)

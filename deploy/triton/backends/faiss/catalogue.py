@@ -33,6 +33,7 @@ class Catalogue:
         self._table: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in TABLES}
         self._index = _open_index(str(folder / "index.faiss"), self.facts, gpu)
         self.size = int(self._index.ntotal)
+        self._gpu = gpu is not None
         self._deepest = self.size if gpu is None else min(self.size, GPU_DEPTH)
         self._check()
         columns = {name: i for i, name in enumerate(self.facts["rule_columns"])}
@@ -69,7 +70,7 @@ class Catalogue:
         scores, rows = self._index.search(queries, depth)
         found = [_keep(r, s, allowed, self.k) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
-        for i in short:
+        for i in short if not self._gpu else ():  # a GPU search is already as deep as it goes
             found[i] = self._exhaustive(queries[i : i + 1], allowed)
         return found
 
@@ -124,6 +125,8 @@ def _open_index(path: str, facts: Mapping[str, object], gpu: int | None) -> fais
         index.hnsw.efSearch = int(str(facts["ef_search"]))
     if gpu is None:
         return index
+    if isinstance(index, faiss.IndexHNSW):
+        raise CatalogueError("an HNSW index has no GPU form; publish with TRIDENT_INDEX=ivf or flat")
     if not hasattr(faiss, "StandardGpuResources"):
         raise CatalogueError("KIND_GPU asks for GPU FAISS; install faiss-gpu in Triton's environment")
     return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), gpu, index)
