@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import faiss
 import lightgbm as lgb
 import numpy as np
+import onnxruntime as ort
 
 from deploy.settings import Settings
 from exporters.build import gate_matrix
@@ -15,9 +17,17 @@ from exporters.forest import check_scores
 from exporters.manifest import Manifest
 from exporters.server import Server
 from feature_repo.vectors import Floats, context_array
-from model_repository.contract import CANDIDATE_SEARCH, CANDIDATES, RANKER, RECOMMEND, USER_TOWER, recommend_name
+from model_repository.contract import (
+    CANDIDATE_SEARCH,
+    CANDIDATES,
+    RANKER,
+    RECOMMEND,
+    RULE_COLUMNS,
+    USER_TOWER,
+    recommend_name,
+)
 from training.dataset import Dataset
-from training.lines import FOREST, Line
+from training.lines import ASSEMBLE, FOREST, Line
 from training.matrices import Graphs
 from training.models.onnx import run, session
 
@@ -26,7 +36,7 @@ LEAST_RECALL = 0.9
 TOWER_TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Golden:
     """Checks one release on one server."""
 
@@ -48,6 +58,14 @@ class Golden:
             "golden_scores": max(worst for _, worst in answers),
         }
 
+    @cached_property
+    def _forest(self) -> lgb.Booster:
+        return lgb.Booster(model_file=str(self.line.folder / FOREST))
+
+    @cached_property
+    def _assemble(self) -> ort.InferenceSession:
+        return session(self.line.folder / ASSEMBLE, 1)
+
     def _embed(self, server: Server, rows: Floats) -> tuple[Floats, float]:
         found = server.infer(USER_TOWER, *self._served("user_tower"), {"user_features": rows})["user_embedding"]
         expected = Graphs(self.line.folder).embed_users(rows)
@@ -58,10 +76,9 @@ class Golden:
 
     def _ranker(self, server: Server, dataset: Dataset) -> float:
         """The served forest against LightGBM, edge rows included."""
-        booster = lgb.Booster(model_file=str(self.line.folder / FOREST))
-        matrix = gate_matrix(dataset, self.line, booster)
+        matrix = gate_matrix(dataset, self.line, self._forest)
         found = server.infer(RANKER, *self._served("ranker"), {"input__0": matrix})["output__0"]
-        return check_scores("ranker on Triton", found, booster.predict(matrix))
+        return check_scores("ranker on Triton", found, self._forest.predict(matrix))
 
     def _recommend(self, server: Server, row: Floats, embedding: Floats) -> tuple[np.ndarray, float]:
         """Keys the whole path answers, and how far its scores are from LightGBM on the same candidates."""
@@ -77,7 +94,7 @@ class Golden:
         count = int(answer["count"][0, 0])
         keys = np.asarray(answer["item_key"][0, :count])
         matrix = run(
-            session(self.line.folder / "assemble.onnx", 1),
+            self._assemble,
             {
                 "user_features": row[None],
                 "context_features": context[None],
@@ -85,7 +102,7 @@ class Golden:
                 "item_features": self._features(keys)[None],
             },
         )
-        expected = lgb.Booster(model_file=str(self.line.folder / FOREST)).predict(matrix)
+        expected = self._forest.predict(matrix)
         return keys, check_scores(recommend_name(number), answer["scores"][:count], expected)
 
     def _features(self, keys: np.ndarray) -> Floats:
@@ -100,7 +117,8 @@ class Golden:
         folder = self.release / CANDIDATE_SEARCH.name
         vectors = Graphs(self.line.folder).embed_items(np.load(folder / "features.npy"))
         rules, regions = np.load(folder / "rules.npy"), np.load(folder / "regions.npy")
-        allowed = np.flatnonzero((rules[:, 3] > 0) & (rules[:, 4] > 0) & (regions[:, 0] & np.uint64(1)).astype(bool))
+        sellable = (rules[:, RULE_COLUMNS.index("in_stock")] > 0) & (rules[:, RULE_COLUMNS.index("is_safe")] > 0)
+        allowed = np.flatnonzero(sellable & (regions[:, 0] & np.uint64(1)).astype(bool))
         keys = np.load(folder / "keys.npy")[allowed]
         k = min(CANDIDATES, len(allowed))
         exact = faiss.knn(embeddings, vectors[allowed], k, metric=faiss.METRIC_INNER_PRODUCT)[1]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
@@ -12,6 +12,7 @@ from feature_repo.vectors import Floats
 from training.dataset import Examples
 from training.models.forest import OBJECTIVES, Member
 
+SHARED = ("num_leaves", "learning_rate", "min_data_in_leaf", "feature_fraction")
 RAW_LIMIT = 5.9  # |raw| of lambdarank after scaling: FP32 sigmoid loses order beyond about 6 (architecture §6)
 POSITION = SCHEMA.ranker_names.index("context_position")
 
@@ -20,10 +21,12 @@ POSITION = SCHEMA.ranker_names.index("context_position")
 class RankerConfig:
     """Hyperparameters; `rounds` is the most, early stopping may take fewer."""
 
-    rounds: int = 200
+    rounds: int = 100
     patience: int = 15
     num_leaves: int = 31
-    learning_rate: float = 0.08
+    learning_rate: float = 0.1
+    feature_fraction: float = 0.7
+    bagging_fraction: float = 0.6  # of the rows, for the two probabilities
     min_data_in_leaf: int = 50
     min_positives: int = 50
     seed: int = 1
@@ -112,9 +115,11 @@ def _booster(
         "deterministic": True,
         "force_row_wise": True,
         "seed": config.seed,
-        **{k: v for k, v in asdict(config).items() if k in ("num_leaves", "learning_rate", "min_data_in_leaf")},
+        **{name: getattr(config, name) for name in SHARED},
         **objective.parameters,
     }
+    if objective.name != "relevance":  # lists stay whole
+        parameters |= {"bagging_fraction": config.bagging_fraction, "bagging_freq": 1}
     data = _dataset(objective, fit, has_impressions)
     callbacks: list[Callable[..., None]] = [lambda env: report(objective.name, env.iteration + 1, limit)]
     valid = []
