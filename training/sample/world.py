@@ -27,7 +27,7 @@ class Size:
     views: float = 5.0
 
 
-SIZES = {"tiny": Size(users=300, items=600), "default": Size(users=3000, items=2000)}
+SIZES = {"tiny": Size(users=300, items=600), "default": Size(users=2000, items=2000)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
