@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from deploy.settings import ROOT, Settings
+from deploy.settings import Settings
 from exporters.errors import ExportError
 from exporters.forest import edge_rows, export_forest, gate_forest
 from exporters.graphs import gate_graphs
 from exporters.index import build_index
-from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries
+from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision
 from exporters.table import ItemTable, item_table, write_table
 from feature_repo.schema import SCHEMA
 from feature_repo.store import read_items
@@ -110,7 +109,7 @@ def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Repo
         gates=gates,
         parent=number - 1 or None,
         metrics=line.metrics,
-        git_revision=_git_revision(),
+        git_revision=git_revision(),
         created_at=datetime.now(UTC),
     )
 
@@ -154,11 +153,3 @@ def _catalogue_artifacts(settings: Settings, line: Line, dataset: Dataset, table
 
 def _sample(rows: Floats, rng: np.random.Generator, size: int = GATE_ROWS) -> Floats:
     return rows[rng.choice(len(rows), min(size, len(rows)), replace=False)]
-
-
-def _git_revision() -> str | None:
-    try:
-        command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -1,12 +1,14 @@
 """`releases/N/manifest.json`: what a release is, and the hash of every file of it."""
 
 import hashlib
+import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from deploy.settings import ROOT
 from exporters.errors import ManifestError
 
 FILE = "manifest.json"
@@ -82,6 +84,15 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_revision() -> str | None:
+    """The checkout's revision; None outside one."""
+    try:
+        command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def read(folder: Path) -> Manifest:

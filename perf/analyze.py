@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.manifest import Manifest, read
-from exporters.publish import published
+from exporters.manifest import Manifest
 from model_repository.contract import CANDIDATES, MODELS, RANKER, recommend_name
 from perf.binary import Binary, environment, obtain
 from perf.errors import PerfError
 from perf.inputs import write_inputs
-from training.lines import Line
+from perf.release import newest
 
 WINDOW_MS = 2000
 STABILITY_PERCENT = 999  # windows are reported as they are: this is a measurement, not a search for a quiet machine
@@ -35,12 +34,9 @@ class Measurement:
 
 def analyze(settings: Settings, concurrencies: tuple[int, ...]) -> Iterator[Measurement]:
     """Measure every model of the newest published release on the running Triton. Raises PerfError."""
-    numbers = published(settings)
-    if not numbers:
-        raise PerfError(f"{settings.workspace.name} has no published release; run `make serve` first")
-    manifest = read(settings.releases / str(numbers[-1]))
+    manifest, line = newest(settings)
     work = settings.workspace / "perf"
-    inputs = write_inputs(settings, Line(manifest.line, settings.lines / str(manifest.line)), work)
+    inputs = write_inputs(settings, line, work)
     binary = obtain()
     for name, key, batch in _targets(manifest):
         for concurrency in concurrencies:

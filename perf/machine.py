@@ -2,10 +2,9 @@
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
-from deploy.settings import ROOT
+from exporters.manifest import git_revision
 
 
 def facts() -> dict[str, object]:
@@ -16,15 +15,10 @@ def facts() -> dict[str, object]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}, glibc {platform.libc_ver()[1]}",
         "python": platform.python_version(),
-        "revision": _revision(),
+        "revision": git_revision(),
     }
 
 
 def _cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _revision() -> str | None:
-    done = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or None

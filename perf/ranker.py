@@ -13,10 +13,9 @@ import lightgbm as lgb
 import numpy as np
 
 from deploy.settings import ROOT, Settings
-from exporters.manifest import read
-from exporters.publish import published
-from model_repository.contract import CANDIDATES
+from model_repository.contract import CANDIDATES, RANKER
 from perf.errors import PerfError
+from perf.release import newest
 from training.dataset import Dataset
 from training.lines import FOREST, Line
 from training.matrices import Graphs
@@ -29,14 +28,11 @@ ROUNDS, CALLS = 15, 20
 
 def compare(settings: Settings) -> dict[str, object]:
     """Milliseconds for one request's candidates by both engines, their ratio, and how far their scores are apart."""
-    numbers = published(settings)
-    if not numbers:
-        raise PerfError(f"{settings.workspace.name} has no published release; run `make serve` first")
-    folder = settings.releases / str(numbers[-1])
-    line = Line(read(folder).line, settings.lines / str(read(folder).line))
+    manifest, line = newest(settings)
+    checkpoint = settings.releases / str(manifest.release) / RANKER.name / RANKER.artifact
     booster = lgb.Booster(model_file=str(line.folder / FOREST))
     matrix = _matrix(settings, line)
-    with _worker(folder / "ranker" / "checkpoint.tl", settings.workspace / "perf", matrix) as worker:
+    with _worker(checkpoint, settings.workspace / "perf", matrix) as worker:
         pairs = [(_time(booster, matrix), _ask(worker)) for _ in range(ROUNDS + 2)][2:]
     scores = np.load(settings.workspace / "perf" / "scores.npy")
     ratios = sorted(ours / theirs for theirs, ours in pairs)

@@ -2,8 +2,7 @@
 
 A tower takes the raw columns of `feature_repo.schema`, in order: scalars are compressed by sign·log1p and
 standardised, codes are embedded, affinity vectors go through log(1 + 50·share), near the scale a softmax over tastes
-has (measured on the sample: validation recall@100 0.498 against 0.492 raw, in half the epochs). All of it is in the
-exported graph.
+has. All of it is in the exported graph.
 """
 
 from typing import cast
