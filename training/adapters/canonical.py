@@ -16,17 +16,18 @@ from training.errors import DataError
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 TEXT = pa.string()
+CONTEXT = {"os": TEXT, "language": TEXT, "time_zone": TEXT, "referrer": TEXT}  # of the request, where the source knows
 
 SCHEMAS: dict[str, pa.Schema] = {
     "events": pa.schema({
         "user_id": TEXT, "item_id": TEXT, "event_type": TEXT, "timestamp": TIMESTAMP, "session_id": TEXT,
         "request_id": TEXT, "device": TEXT, "country": TEXT, "price": pa.float64(), "quantity": pa.int32(),
-        "event_id": TEXT,
+        "event_id": TEXT, **CONTEXT,
     }),
     "impressions": pa.schema({
         "request_id": TEXT, "user_id": TEXT, "item_id": TEXT, "position": pa.int32(), "timestamp": TIMESTAMP,
         "release": TEXT, "variant": TEXT, "placement": TEXT, "device": TEXT, "country": TEXT,
-        "scores": pa.list_(pa.float32()),
+        "scores": pa.list_(pa.float32()), "session_id": TEXT, **CONTEXT,
     }),
     "items": pa.schema({
         "item_id": TEXT, "category": TEXT, "created_at": TIMESTAMP, "title": TEXT, "description": TEXT,
