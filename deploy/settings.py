@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "TRIDENT_"
+_FOREIGN = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
 
 
 class SettingsError(ValueError):
@@ -29,7 +30,10 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=ROOT / "var", description="everything generated lives below")
     source: str = Field(default="sample", pattern=r"^[a-z][a-z0-9_]*$", description="adapter of the raw data")
-    data: Path | None = Field(default=None, description="folder with the source's files; the sample needs none")
+    data: str | None = Field(
+        default=None,
+        description="folder with the source's files, for source `files` also a URL Spark reads; the sample needs none",
+    )
     seed: int = Field(default=1, ge=0, description="seed of the sample and of training")
     size: Literal["tiny", "default"] = Field(default="default", description="size of the generated sample")
 
@@ -48,6 +52,7 @@ class Settings(BaseSettings):
     profile: Literal["cpu", "gpu"] = Field(default="cpu", description="which generated Triton configs")
     spark_master: str = "local[2]"
     spark_memory: str = "4g"
+    spark_options: str = Field(default="", description="more of Spark's options, `key=value;key=value`")
     index: Literal["flat", "ivf", "hnsw"] = Field(default="ivf", description="FAISS index of a release")
     deadline_ms: float = Field(default=100.0, gt=0, description="a recommendation answers within this")
     max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
@@ -62,6 +67,32 @@ class Settings(BaseSettings):
             raise ValueError(f"{host} is not a loopback address; the local runtime listens on loopback only")
         return host
 
+    @field_validator("data", mode="before")
+    @classmethod
+    def _absolute(cls, data: object) -> object:
+        """A URL stays as it is; a path no longer depends on the folder it was said in."""
+        return data if data is None or "://" in str(data) else str(Path(str(data)).resolve())
+
+    @field_validator("spark_options")
+    @classmethod
+    def _pairs(cls, options: str) -> str:
+        wrong = [part for part in options.split(";") if part.strip() and not part.partition("=")[2]]
+        if wrong:
+            raise ValueError(f"{wrong[0].strip()!r} is not key=value; separate options with `;`")
+        return options
+
+    @property
+    def data_folder(self) -> Path | None:
+        """Where the source's files are, when that is a folder of this machine."""
+        path = (self.data or "").removeprefix("file://")
+        return Path(path) if path and "://" not in path else None
+
+    @property
+    def spark_conf(self) -> dict[str, str]:
+        """`spark_options` by key."""
+        pairs = (part.partition("=") for part in self.spark_options.split(";") if part.strip())
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
     @property
     def workspace(self) -> Path:
         """One folder per (source, seed, size) or (source, data), so that two sources' data never mix."""
@@ -69,7 +100,7 @@ class Settings(BaseSettings):
             return self.home / f"sample-{self.size}-{self.seed}"
         if self.data is None:
             return self.home / self.source
-        folder = hashlib.sha256(str(self.data.resolve()).encode()).hexdigest()[:8]
+        folder = hashlib.sha256(self.data.encode()).hexdigest()[:8]
         return self.home / f"{self.source}-{folder}"
 
     @property
@@ -86,6 +117,11 @@ class Settings(BaseSettings):
     def features(self) -> Path:
         """Feature snapshots (Feast's offline store), examples and vocabularies."""
         return self.workspace / "features"
+
+    @property
+    def title_cache(self) -> Path:
+        """Encoded titles, shared by all workspaces."""
+        return self.home / "cache" / "titles"
 
     @property
     def lines(self) -> Path:
@@ -134,3 +170,16 @@ def load_settings() -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError(problems) from None
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """For a child process: the shell's variables without Python's and Trident's own, plus the settings."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(PREFIX) and k not in _FOREIGN}
+    return inherited | trident_variables(settings)
+
+
+def trident_variables(settings: Settings) -> dict[str, str]:
+    """`TRIDENT_<FIELD>` for every field with a value; a child that reads them gets equal settings."""
+    values = settings.model_dump(mode="json")
+    values["home"] = str(settings.home.resolve())
+    return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}

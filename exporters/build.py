@@ -21,8 +21,8 @@ from exporters.index import build_index
 from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision
 from exporters.table import ItemTable, item_table, write_table
 from feature_repo.schema import SCHEMA
-from feature_repo.store import read_items
-from feature_repo.vectors import Floats
+from feature_repo.store import items_as_of, read_items
+from feature_repo.vectors import Floats, Ints
 from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, RANKER, USER_TOWER
 from training.dataset import Dataset
 from training.lines import ASSEMBLE as ASSEMBLE_FILE
@@ -66,11 +66,11 @@ def clean_drafts(folder: Path) -> None:
         shutil.rmtree(draft)
 
 
-def load_item_table(settings: Settings) -> ItemTable:
-    """The catalogue of this moment, features by Feast's offline read."""
-    ids, features = read_items(settings)
+def load_catalogue(settings: Settings) -> tuple[ItemTable, Floats]:
+    """The catalogue of this moment by Feast's offline read: the item table, and the contents [n, CONTENT_WIDTH]."""
+    ids, features, content = read_items(settings)
     items = pq.read_table(settings.tables / "items").to_pandas()
-    return item_table(ids, features, items, pd.Timestamp(Dataset(settings.features).facts["as_of"]))
+    return item_table(ids, features, items, pd.Timestamp(items_as_of(settings))), content
 
 
 def sync_tree(folder: Path, below: bool = True) -> None:
@@ -91,10 +91,10 @@ def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Repo
             "now; run `python -m training train` first"
         )
     report("item table")
-    table = load_item_table(settings)
+    table, content = load_catalogue(settings)
     gates = _line_artifacts(line, dataset, draft, report)
     report(f"{settings.index} index over {len(table)} items")
-    facts = _catalogue_artifacts(settings, line, dataset, table, draft)
+    facts = _catalogue_artifacts(settings, line, dataset, table, content, draft)
     versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
     return Manifest(
         release=number,
@@ -104,7 +104,7 @@ def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Repo
         index=facts,
         slots={n: Slot(model=n, version=v, files=file_entries(draft / n)) for n, v in versions.items()},
         source=settings.source,
-        as_of=str(dataset.facts["as_of"]),
+        as_of=items_as_of(settings).isoformat(),
         libraries=line.facts["libraries"],
         gates=gates,
         parent=number - 1 or None,
@@ -118,7 +118,8 @@ def _line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) -
     """Copy the graphs, convert the forest, gate all four; returns the gates' figures."""
     report("parity gates: graphs")
     rng = np.random.default_rng(0)
-    gates = gate_graphs(line.folder, _sample(dataset.users.rows, rng), _sample(dataset.items.rows, rng))
+    users, items = _sample(dataset.users.rows, rng), _choice(len(dataset.items.rows), rng)
+    gates = gate_graphs(line.folder, users, dataset.items.rows[items], dataset.content_of(items))
     for slot, file in GRAPHS.items():
         (draft / slot).mkdir()
         shutil.copyfile(line.folder / file, draft / slot / "model.onnx")
@@ -137,9 +138,11 @@ def gate_matrix(dataset: Dataset, line: Line, booster: lgb.Booster) -> Floats:
     return edge_rows(booster, _sample(matrix, np.random.default_rng(0)))
 
 
-def _catalogue_artifacts(settings: Settings, line: Line, dataset: Dataset, table: ItemTable, draft: Path) -> IndexFacts:
+def _catalogue_artifacts(
+    settings: Settings, line: Line, dataset: Dataset, table: ItemTable, content: Floats, draft: Path
+) -> IndexFacts:
     graphs = Graphs(line.folder)
-    vectors = graphs.embed_items(table.features)
+    vectors = graphs.embed_items(table.features, content)
     if not np.isfinite(vectors).all():
         raise ExportError("the item tower answers non-finite vectors; train the line again")
     queries = graphs.embed_users(_sample(dataset.users.rows, np.random.default_rng(1), 500))
@@ -152,4 +155,8 @@ def _catalogue_artifacts(settings: Settings, line: Line, dataset: Dataset, table
 
 
 def _sample(rows: Floats, rng: np.random.Generator, size: int = GATE_ROWS) -> Floats:
-    return rows[rng.choice(len(rows), min(size, len(rows)), replace=False)]
+    return rows[_choice(len(rows), rng, size)]
+
+
+def _choice(rows: int, rng: np.random.Generator, size: int = GATE_ROWS) -> Ints:
+    return rng.choice(rows, min(size, rows), replace=False)

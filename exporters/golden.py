@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import faiss
 import lightgbm as lgb
@@ -11,12 +12,14 @@ import numpy as np
 import onnxruntime as ort
 
 from deploy.settings import Settings
+from exporters.blocks import read_features
 from exporters.build import gate_matrix
 from exporters.errors import GateError
 from exporters.forest import check_scores
 from exporters.manifest import Manifest
 from exporters.server import Server
-from feature_repo.vectors import Floats, context_array
+from feature_repo.context import RequestContext, context_array
+from feature_repo.vectors import Floats, Ints
 from model_repository.contract import (
     CANDIDATE_SEARCH,
     CANDIDATES,
@@ -34,6 +37,17 @@ from training.models.onnx import run, session
 QUERIES = 16
 LEAST_RECALL = 0.9
 TOWER_TOLERANCE = 1e-5
+REQUEST = RequestContext(
+    at=datetime(2026, 1, 1, 12, tzinfo=UTC),
+    device="mobile",
+    system="android",
+    country="DE",
+    language="de",
+    time_zone="Europe/Berlin",
+    placement="home",
+    referrer="search",
+    session_depth=3,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +62,14 @@ class Golden:
     def check(self, server: Server) -> dict[str, float]:
         """Figures of all golden checks. Raises GateError or ServerError."""
         dataset = Dataset(self.settings.features)
-        rows = dataset.users.rows[np.random.default_rng(2).choice(len(dataset.users.rows), QUERIES)]
+        users = np.random.default_rng(2).choice(len(dataset.users.rows), QUERIES)
+        rows, histories = dataset.users.rows[users], dataset.histories[users]
         embeddings, difference = self._embed(server, rows)
-        answers = [self._recommend(server, row, e) for row, e in zip(rows, embeddings, strict=True)]
+        answers = [self._recommend(server, *user) for user in zip(rows, histories, embeddings, strict=True)]
         return {
             "golden_user_tower": difference,
             "golden_ranker": self._ranker(server, dataset),
-            "golden_recall": self._recall(embeddings, [keys for keys, _ in answers]),
+            "golden_recall": self._recall(dataset, embeddings, [keys for keys, _ in answers]),
             "golden_scores": max(worst for _, worst in answers),
         }
 
@@ -80,24 +95,23 @@ class Golden:
         found = server.infer(RANKER, *self._served("ranker"), {"input__0": matrix})["output__0"]
         return check_scores("ranker on Triton", found, self._forest.predict(matrix))
 
-    def _recommend(self, server: Server, row: Floats, embedding: Floats) -> tuple[np.ndarray, float]:
+    def _recommend(self, server: Server, row: Floats, history: Ints, embedding: Floats) -> tuple[Ints, float]:
         """Keys the whole path answers, and how far its scores are from LightGBM on the same candidates."""
-        context = context_array(datetime(2026, 1, 1, 12, tzinfo=UTC), "mobile", "DE", "home")
-        inputs = {
+        request: dict[str, Any] = {
             "user_features": row[None],
-            "user_embedding": embedding[None],
-            "country": np.zeros((1, 1), np.int32),
-            "context_features": context[None],
+            "user_history": history[None],
+            "context_features": context_array(REQUEST)[None],
         }
+        searched = {"user_embedding": embedding[None], "country": np.zeros((1, 1), np.int32)}
         number = self.manifest.release
-        answer = server.infer(RECOMMEND, recommend_name(number), 1, inputs)
+        answer = server.infer(RECOMMEND, recommend_name(number), 1, request | searched)
         count = int(answer["count"][0, 0])
-        keys = np.asarray(answer["item_key"][0, :count])
+        keys = np.asarray(answer["item_key"][0, :count], np.int64)
         matrix = run(
             self._assemble,
             {
-                "user_features": row[None],
-                "context_features": context[None],
+                **request,
+                "item_key": keys[None],
                 "similarity": answer["similarity"][:, :count],
                 "item_features": self._features(keys)[None],
             },
@@ -105,17 +119,19 @@ class Golden:
         expected = self._forest.predict(matrix)
         return keys, check_scores(recommend_name(number), answer["scores"][:count], expected)
 
-    def _features(self, keys: np.ndarray) -> Floats:
+    def _features(self, keys: Ints) -> Floats:
         folder = self.release / CANDIDATE_SEARCH.name
         stored = np.load(folder / "keys.npy")
         order = np.argsort(stored)
         rows = order[np.searchsorted(stored, keys, sorter=order)]
-        return np.asarray(np.load(folder / "features.npy", mmap_mode="r")[rows])
+        return read_features(folder, rows)
 
-    def _recall(self, embeddings: Floats, answers: list[np.ndarray]) -> float:
+    def _recall(self, dataset: Dataset, embeddings: Floats, answers: list[Ints]) -> float:
         """Overlap with an exact search over the items sellable everywhere (country 0)."""
         folder = self.release / CANDIDATE_SEARCH.name
-        vectors = Graphs(self.line.folder).embed_items(np.load(folder / "features.npy"))
+        ids = np.array([raw.tobytes().rstrip(b"\0").decode() for raw in np.load(folder / "ids.npy")], object)
+        content = dataset.contents.rows[dataset.contents.find(ids)]
+        vectors = Graphs(self.line.folder).embed_items(read_features(folder), content)
         rules, regions = np.load(folder / "rules.npy"), np.load(folder / "regions.npy")
         sellable = (rules[:, RULE_COLUMNS.index("in_stock")] > 0) & (rules[:, RULE_COLUMNS.index("is_safe")] > 0)
         allowed = np.flatnonzero(sellable & (regions[:, 0] & np.uint64(1)).astype(bool))

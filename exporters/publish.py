@@ -20,10 +20,10 @@ from exporters.server import Server
 from exporters.table import POPULAR
 from exporters.traffic import TrafficStore, replace_file
 from feature_repo.schema import SCHEMA
+from feature_repo.store import items_as_of
 from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, recommend_name
 from model_repository.render import model_config, recommend_config, text
 from model_repository.traffic import Popular, ServedRelease, Traffic
-from training.dataset import Dataset
 from training.lines import Line
 
 Report = Callable[[str], None]
@@ -121,7 +121,7 @@ def unpublished(settings: Settings, line: Line) -> int | None:
         return None
     manifest = read(settings.releases / str(newest))
     same = manifest.line == line.number and manifest.tower_digest == line.tower_digest
-    return newest if same and manifest.as_of == Dataset(settings.features).facts["as_of"] else None
+    return newest if same and manifest.as_of == items_as_of(settings).isoformat() else None
 
 
 def served(manifest: Manifest) -> ServedRelease:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from exporters.blocks import write_features
 from exporters.errors import ExportError
 from exporters.manifest import IndexFacts
 from feature_repo.schema import SCHEMA, country_code
@@ -68,9 +69,9 @@ def item_table(ids: list[str], features: Floats, items: pd.DataFrame, as_of: pd.
 def write_table(folder: Path, table: ItemTable, index: IndexFacts, tower_digest: str) -> None:
     """Write the table's files beside the index."""
     bits = region_bits(table)
+    blocks = write_features(folder, table.features)
     np.save(folder / "keys.npy", item_keys(table.ids))
     np.save(folder / "ids.npy", _id_bytes(table.ids))
-    np.save(folder / "features.npy", table.features)
     np.save(folder / "rules.npy", table.rules)
     np.save(folder / "regions.npy", _region_masks(table, bits))
     facts = {
@@ -78,6 +79,7 @@ def write_table(folder: Path, table: ItemTable, index: IndexFacts, tower_digest:
         "dimension": index.dimension,
         "nprobe": index.nprobe,
         "ef_search": index.ef_search,
+        "feature_columns": blocks,
         "rule_columns": STORED_RULES,
         "regions": bits,
         "tower_digest": tower_digest,

@@ -1,23 +1,27 @@
-"""Feast objects, generated from the schema: one view per entity over its snapshots, one service over both.
+"""Feast objects, generated from the schema: a view per group over its table, one service over all of them.
 
-The service carries the schema's hash, so that a store applied with another schema has no such service.
+The service carries the schema's hash, so that a store applied with another schema has no such service. Users' rows
+are online; items are read offline, when a generation's table is built.
 """
 
 from datetime import timedelta
 from pathlib import Path
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.types import Array, Float32
+from feast.types import Array, Float32, Int64
 
-from feature_repo.schema import SCHEMA, Feature, Group
+from feature_repo.feature import Feature
+from feature_repo.schema import SCHEMA, Group
 
-SNAPSHOTS = {"user": "user_snapshots", "item": "item_snapshots"}
-VIEWS = {"user": "user_features", "item": "item_features"}
-KEYS = {"user": "user_id", "item": "item_id"}
+SNAPSHOTS = {"user": "user_snapshots", "history": "user_snapshots", "item": "item_snapshots", "content": "item_content"}
+VIEWS: dict[Group, str] = {
+    "user": "user_features", "history": "user_history", "item": "item_features", "content": "item_content",
+}  # fmt: skip
+ONLINE: tuple[Group, ...] = ("user", "history")
 UNLIMITED = timedelta(0)  # Feast: no time to live; whoever reads compares ages itself
 
-USER = Entity(name="user", join_keys=[KEYS["user"]], value_type=ValueType.STRING)
-ITEM = Entity(name="item", join_keys=[KEYS["item"]], value_type=ValueType.STRING)
+USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+ITEM = Entity(name="item", join_keys=["item_id"], value_type=ValueType.STRING)
 
 
 def service_name() -> str:
@@ -26,34 +30,38 @@ def service_name() -> str:
 
 
 def view(group: Group, features: Path) -> FeatureView:
-    """The view of one group over its snapshots below the `features` folder."""
+    """The view of one group over its table below the `features` folder."""
     source = FileSource(
-        name=SNAPSHOTS[group],
+        name=VIEWS[group],
         path=str(features / SNAPSHOTS[group]),
         timestamp_field="event_timestamp",
-        created_timestamp_column="created_timestamp",
+        created_timestamp_column="" if group == "content" else "created_timestamp",
     )
+    owners = sorted({feature.owner for feature in SCHEMA.group(group)})
     return FeatureView(
         name=VIEWS[group],
-        entities=[USER if group == "user" else ITEM],
+        entities=[USER if group in ONLINE else ITEM],
         ttl=UNLIMITED,
         schema=[_field(feature) for feature in SCHEMA.group(group)],
         source=source,
-        online=True,
+        online=group in ONLINE,
+        owner=", ".join(owners),
     )
 
 
 def objects(features: Path) -> list[Entity | FeatureView | FeatureService]:
     """Everything to apply: entities, views and the service."""
-    views = [view("user", features), view("item", features)]
+    views = [view(group, features) for group in VIEWS]
     return [USER, ITEM, *views, FeatureService(name=service_name(), features=views)]
 
 
-def references(group: Group) -> list[str]:
-    """`view:feature` of one group, in column order."""
-    return [f"{VIEWS[group]}:{feature.name}" for feature in SCHEMA.group(group)]
+def references(*groups: Group) -> list[str]:
+    """`view:feature` of the groups, in column order."""
+    return [f"{VIEWS[group]}:{feature.name}" for group in groups for feature in SCHEMA.group(group)]
 
 
 def _field(feature: Feature) -> Field:
-    kind = Array(Float32) if feature.kind == "vector" else Float32
-    return Field(name=feature.name, dtype=kind, description=feature.description)
+    lists = {"vector": Array(Float32), "shares": Array(Float32), "sequence": Array(Int64)}
+    kind = lists.get(feature.kind, Float32)
+    tags = {"dtype": feature.dtype, "owner": feature.owner, "source": feature.source}
+    return Field(name=feature.name, dtype=kind, description=feature.description, tags=tags)

@@ -1,35 +1,29 @@
-"""The feature store: Feast over the snapshots (offline) and Redis (online), and the packed rows next to it.
+"""The feature store: Feast over the snapshots (offline) and Redis (online).
 
-A request reads one packed user row per key `user:<schema>:<id>`; Feast's own online rows are the fallback and the
-reference the packed rows must equal bit for bit. Feast is imported when first used: it is slow to load.
+A request reads one packed user row (`feature_repo.rows`); Feast's own online rows are the fallback, and the reference
+the packed rows must equal bit for bit. Feast is imported when first used: it is slow to load.
 """
 
-import contextlib
-import sys
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from deploy.settings import Settings
-from feature_repo.schema import SCHEMA
-from feature_repo.vectors import columns_to_array, display_key, marker_key, pack_user_row, rows_to_array, user_key
+from feature_repo.rows import UserRow
+from feature_repo.schema import SCHEMA, Group
+from feature_repo.vectors import Floats, columns_to_array, rows_to_array, sequence
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureStore
 
-Floats = npt.NDArray[np.float32]
-
 PROJECT = "trident"
+HOURLY = "hourly.json"  # what the hourly path added to the features folder
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 5.0
-PIPELINE = 1000  # commands per round trip
-DISPLAYED = ("item_id", "title", "category", "brand", "price", "image_url", "tags")
 
 
 class StoreError(RuntimeError):
@@ -70,41 +64,6 @@ def apply(settings: Settings) -> "FeatureStore":
     return store
 
 
-def materialize(settings: Settings) -> dict[str, Any]:
-    """Write the final snapshots to Redis: Feast's rows, packed user rows, what is shown of items, then the marker.
-
-    Returns the marker: users, items, as_of, at. Raises StoreError; the marker is then as it was.
-    """
-    import redis
-
-    store, now = apply(settings), as_of(settings)
-    try:
-        with connect(settings) as client:
-            client.ping()
-            with contextlib.redirect_stdout(sys.stderr):
-                store.materialize(start_date=now - timedelta(seconds=1), end_date=now, disable_event_timestamp=False)
-            users = _set_all(client, _packed_rows(settings, now))
-            items = _set_all(client, _displays(settings))
-            marker = {"users": users, "items": items, "as_of": now.isoformat(), "at": datetime.now(UTC).isoformat()}
-            client.set(marker_key(), orjson.dumps(marker))
-    except redis.RedisError as error:
-        where = f"{settings.host}:{settings.redis_port}"
-        raise StoreError(f"Redis at {where}: {error}; start redis-server there or set TRIDENT_REDIS_PORT") from None
-    return marker
-
-
-def connect(settings: Settings) -> Any:
-    """A Redis client; every timeout is explicit, nothing is retried."""
-    import redis
-
-    return redis.Redis(
-        host=settings.host,
-        port=settings.redis_port,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=READ_SECONDS,
-    )
-
-
 def as_of(settings: Settings) -> datetime:
     """The moment of the final snapshots. Raises StoreError when features were not computed with this schema."""
     path = settings.features / "splits.json"
@@ -116,8 +75,17 @@ def as_of(settings: Settings) -> datetime:
     return datetime.fromisoformat(stored["as_of"]).astimezone(UTC)
 
 
-def read_items(settings: Settings) -> tuple[list[str], Floats]:
-    """All items as of the final snapshot through Feast's offline read: ids in order, [n, ITEM_WIDTH] float32.
+def items_as_of(settings: Settings) -> datetime:
+    """The moment of the newest item snapshots: the hourly path's where it ran since the daily one."""
+    path, daily = settings.features / HOURLY, as_of(settings)
+    if not path.exists():
+        return daily
+    stored = orjson.loads(path.read_bytes())
+    return datetime.fromisoformat(stored["as_of"]).astimezone(UTC) if stored["schema"] == SCHEMA.hash else daily
+
+
+def read_items(settings: Settings) -> tuple[list[str], Floats, Floats]:
+    """All items as of the newest snapshots by Feast's offline read: ids, [n, ITEM_WIDTH], [n, CONTENT_WIDTH].
 
     Raises Feast's FeatureServiceNotFoundException when another schema was applied.
     """
@@ -125,71 +93,49 @@ def read_items(settings: Settings) -> tuple[list[str], Floats]:
 
     from feature_repo.definitions import references, service_name
 
-    store, now = open_store(settings), as_of(settings)
+    store, now = open_store(settings), items_as_of(settings)
     store.get_feature_service(service_name())
-    ids = sorted(_final(settings.features / "item_snapshots", now, ["item_id"])["item_id"].to_pylist())
+    ids = sorted(final_rows(settings.features / "item_snapshots", now, ["item_id"])["item_id"].to_pylist())
     moments = pd.Series([now] * len(ids), dtype="datetime64[us, UTC]")
     entities = pd.DataFrame({"item_id": ids, "event_timestamp": moments})
-    frame = store.get_historical_features(entity_df=entities, features=references("item")).to_df()
+    frame = store.get_historical_features(entity_df=entities, features=references("item", "content")).to_df()
     frame = frame.set_index("item_id").loc[ids]
-    return ids, columns_to_array("item", {name: frame[name].to_numpy() for name in _names("item")})
+    item, content = (columns_to_array(group, _columns(frame, group)) for group in ("item", "content"))
+    return ids, item, content
 
 
-async def user_row_async(store: "FeatureStore", user_id: str) -> tuple[Floats, int] | None:
-    """Feast's online row of one user: [USER_WIDTH] float32 and the unix second it was computed at.
-
-    None when the store holds nothing of the user.
-    """
+async def user_row_async(store: "FeatureStore", user_id: str) -> UserRow | None:
+    """Feast's online row of one user; None when the store holds nothing of the user."""
     from feature_repo.definitions import references
 
-    entity = {"user_id": user_id}
-    answer = await store.get_online_features_async(features=references("user"), entity_rows=[entity])
+    entity, asked = {"user_id": user_id}, references("user", "history")
+    answer = await store.get_online_features_async(features=asked, entity_rows=[entity])
     columns = answer.to_dict(include_event_timestamps=True)
-    row = {name: columns[name][0] for name in _names("user")}
+    row = {name: columns[name][0] for name in names("user")}
     if all(value is None for value in row.values()):
         return None
-    values: Floats = rows_to_array("user", [row])[0]
-    return values, max(int(columns[f"{name}__ts"][0]) for name in row)
+    return UserRow(
+        values=rows_to_array("user", [row])[0],
+        history=sequence(columns["user_history"][0]),
+        computed_at=max(int(columns[f"{name}__ts"][0]) for name in row),
+    )
 
 
-def _names(group: Any) -> list[str]:
+def names(group: Group) -> list[str]:
+    """The group's features, in column order."""
     return [feature.name for feature in SCHEMA.group(group)]
 
 
-def _final(folder: Path, now: datetime, columns: list[str]) -> "pa.Table":
+def final_rows(folder: Path, now: datetime, columns: list[str]) -> "pa.Table":
     """The final snapshots of a folder."""
     import pyarrow.dataset as ds
 
     return ds.dataset(folder, format="parquet").to_table(columns=columns, filter=ds.field("event_timestamp") == now)
 
 
-def _packed_rows(settings: Settings, now: datetime) -> Iterator[tuple[str, bytes]]:
-    names = _names("user")
-    for batch in _final(settings.features / "user_snapshots", now, ["user_id", *names]).to_batches(PIPELINE):
-        columns = {name: batch[name].to_numpy(zero_copy_only=False) for name in names}
-        rows = columns_to_array("user", columns)
-        for user_id, row in zip(batch["user_id"].to_pylist(), rows, strict=True):
-            yield user_key(user_id), pack_user_row(row, int(now.timestamp()))
-
-
-def _displays(settings: Settings) -> Iterator[tuple[str, bytes]]:
-    import pyarrow.dataset as ds
-
-    folder = settings.tables / "items"
-    if not folder.exists():
-        raise StoreError(f"{folder}: missing; run `python -m training validate` first")
-    for batch in ds.dataset(folder, format="parquet").to_batches(columns=list(DISPLAYED), batch_size=PIPELINE):
-        for item in batch.to_pylist():
-            shown = {name: value for name, value in item.items() if value is not None}
-            yield display_key(item["item_id"]), orjson.dumps(shown)
-
-
-def _set_all(client: Any, pairs: Iterable[tuple[str, bytes]]) -> int:
-    """Write in pipelines; returns how many."""
-    pending, total = client.pipeline(transaction=False), 0
-    for total, (key, value) in enumerate(pairs, 1):
-        pending.set(key, value)
-        if total % PIPELINE == 0:
-            pending.execute()
-    pending.execute()
-    return total
+def _columns(frame: Any, group: Group) -> dict[str, Any]:
+    """Columns of a group; a vector's as [n, width]."""
+    return {
+        feature.name: np.stack(frame[feature.name].to_list()) if feature.width > 1 else frame[feature.name].to_numpy()
+        for feature in SCHEMA.group(group)
+    }

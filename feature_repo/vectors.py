@@ -1,27 +1,19 @@
-"""The only code that turns rows (user, item, context) into arrays. Light: numpy and the schema, nothing else."""
+"""The only code that turns rows of features into arrays. Light: numpy and the schema, nothing else."""
 
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from feature_repo.schema import CONTEXT_WIDTH, DEVICES, ITEM_WIDTH, PLACEMENTS, SCHEMA, USER_WIDTH, Group, country_code
+from feature_repo.schema import SCHEMA, Feature, Group, country_code
 
 Floats = npt.NDArray[np.float32]
-Texts = Sequence[str | None] | npt.NDArray[np.object_]
-ROW_HEADER = np.dtype("<i8")  # unix seconds the row was computed at
+Ints = npt.NDArray[np.int64]
+Column = Sequence[object] | npt.NDArray[np.generic]
 
-
-def defaults(group: Group) -> Floats:
-    """The row of an entity nothing is known about: [width]."""
-    return np.concatenate([np.full(f.width, f.default, np.float32) for f in SCHEMA.group(group)])
-
-
-USER_DEFAULTS = defaults("user")
-ITEM_DEFAULTS = defaults("item")
+GRADE_BITS = 3  # the low bits of a history entry that hold the grade
+NO_HISTORY: Ints = np.zeros(SCHEMA.width("history"), np.int64)
 
 
 def rows_to_array(group: Group, rows: Iterable[Mapping[str, object]]) -> Floats:
@@ -30,73 +22,42 @@ def rows_to_array(group: Group, rows: Iterable[Mapping[str, object]]) -> Floats:
     Raises ValueError naming the feature when a vector has the wrong width or a value is not a number.
     """
     features = SCHEMA.group(group)
-    table = [np.concatenate([_value(f.name, f.width, f.default, row.get(f.name)) for f in features]) for row in rows]
+    table = [np.concatenate([_value(f, row.get(f.name)) for f in features]) for row in rows]
     return np.asarray(table, np.float32).reshape(len(table), SCHEMA.width(group))
 
 
-def columns_to_array(group: Group, columns: Mapping[str, Sequence[object] | npt.NDArray[np.generic]]) -> Floats:
+def columns_to_array(group: Group, columns: Mapping[str, Column]) -> Floats:
     """Columns by feature name → [n, width] float32; the bulk form of `rows_to_array`, equal value for value."""
-    blocks = [_column(f.name, f.width, f.default, columns[f.name]) for f in SCHEMA.group(group)]
-    return np.concatenate(blocks, axis=1)
+    return np.concatenate([_column(f, columns[f.name]) for f in SCHEMA.group(group)], axis=1)
 
 
-def _value(name: str, width: int, default: float, value: object) -> Floats:
-    if value is None:
-        return np.full(width, default, np.float32)
-    try:
-        array = np.atleast_1d(np.asarray(value, np.float32))
-    except (TypeError, ValueError):
-        raise ValueError(f"feature {name}: {type(value).__name__} is not a number or a list of numbers") from None
-    if array.shape != (width,):
-        raise ValueError(f"feature {name}: shape {array.shape}, expected ({width},)")
-    return np.where(np.isfinite(array), array, np.float32(default))
+def stored(feature: Feature, values: Floats) -> Floats:
+    """Values as the feature's dtype can say them, non-finite ones as its default; float32 in and out."""
+    finite = np.where(np.isfinite(values), values, np.float32(feature.default))
+    if feature.dtype == "float32":
+        return finite.astype(np.float32)
+    limits = np.finfo(np.float16) if feature.dtype == "float16" else np.iinfo(feature.dtype)
+    return np.clip(finite, limits.min, limits.max).astype(feature.dtype).astype(np.float32)
 
 
-def _column(name: str, width: int, default: float, column: Sequence[object] | npt.NDArray[np.generic]) -> Floats:
-    if width == 1:
-        block = np.asarray(column, np.float32)[:, None]
-    elif isinstance(column, np.ndarray) and column.shape == (len(column), width):
-        block = column.astype(np.float32)
-    else:
-        block = np.asarray([_value(name, width, default, value) for value in column], np.float32).reshape(-1, width)
-    return np.where(np.isfinite(block), block, np.float32(default)).astype(np.float32)
-
-
-def pack_user_row(values: Floats, computed_at: int) -> bytes:
-    """[USER_WIDTH] float32 and the unix second it was computed at → bytes, little endian."""
-    if values.shape != (USER_WIDTH,):
-        raise ValueError(f"user row has shape {values.shape}, expected ({USER_WIDTH},)")
-    return ROW_HEADER.type(computed_at).tobytes() + values.astype("<f4").tobytes()
-
-
-def unpack_user_row(packed: bytes) -> tuple[Floats, int]:
-    """The inverse of `pack_user_row`. Raises ValueError when the length does not fit the schema."""
-    expected = ROW_HEADER.itemsize + 4 * USER_WIDTH
-    if len(packed) != expected:
-        raise ValueError(f"packed user row has {len(packed)} bytes, expected {expected}")
-    computed_at = int(np.frombuffer(packed, ROW_HEADER, 1)[0])
-    return np.frombuffer(packed, "<f4", offset=ROW_HEADER.itemsize), computed_at
-
-
-def user_key(user_id: str) -> str:
-    """Redis key of a packed user row; carries the schema."""
-    return f"user:{SCHEMA.hash}:{user_id}"
-
-
-def marker_key() -> str:
-    """Redis key the materialisation writes last, when everything of this schema is there."""
-    return f"materialized:{SCHEMA.hash}"
-
-
-def display_key(item_id: str) -> str:
-    """Redis key of what an answer shows of an item."""
-    return f"item:{item_id}"
+def sequence(entries: Sequence[int] | Ints | None) -> Ints:
+    """A user's history as [HISTORY] int64, latest first, padded with 0. None is an empty one."""
+    result = NO_HISTORY.copy()
+    if entries is not None:
+        kept = np.asarray(entries, np.int64)[: len(result)]
+        result[: len(kept)] = kept
+    return result
 
 
 def item_key(item_id: str) -> int:
     """64-bit identity of an item in tensors: BLAKE2b-8 of the id as a signed integer, never 0 (0 is padding)."""
     key = int.from_bytes(hashlib.blake2b(item_id.encode(), digest_size=8).digest(), "little", signed=True)
     return key or 1
+
+
+def history_entry(key: int, grade: int) -> int:
+    """What a history holds of a day with an item: its key without the low bits, the grade in them."""
+    return (key & ~GRADE_BITS) | grade
 
 
 def cold_user(country: str | None) -> Floats:
@@ -106,59 +67,35 @@ def cold_user(country: str | None) -> Floats:
     return row
 
 
-def context_array(
-    at: datetime, device: str | None, country: str | None, placement: str | None, position: float = 0.0
-) -> Floats:
-    """What is known of the request itself: [CONTEXT_WIDTH]. `at` must carry a time zone."""
-    moment = at.astimezone(UTC)
-    hour = 2 * math.pi * (moment.hour + moment.minute / 60) / 24
-    weekday = 2 * math.pi * moment.weekday() / 7
-    values = (
-        math.sin(hour),
-        math.cos(hour),
-        math.sin(weekday),
-        math.cos(weekday),
-        float(moment.weekday() >= 5),
-        _index(DEVICES, device),
-        country_code(country),
-        _index(PLACEMENTS, placement),
-        position,
-    )
-    array = np.array(values, np.float32)
-    assert array.shape == (CONTEXT_WIDTH,)
-    return array
+def _value(feature: Feature, value: object) -> Floats:
+    if value is None:
+        return stored(feature, np.full(feature.width, np.nan, np.float32))
+    try:
+        array = np.atleast_1d(np.asarray(value, np.float32))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"feature {feature.name}: {type(value).__name__} is not a number or a list of numbers"
+        ) from None
+    if array.shape != (feature.width,):
+        raise ValueError(f"feature {feature.name}: shape {array.shape}, expected ({feature.width},)")
+    return stored(feature, array)
 
 
-def context_arrays(
-    at: npt.NDArray[np.datetime64], device: Texts, country: Texts, placement: Texts, position: npt.ArrayLike
-) -> Floats:
-    """The bulk form of `context_array`: n requests → [n, CONTEXT_WIDTH], equal value for value. `at` is UTC."""
-    minutes = at.astype("datetime64[m]").astype(np.int64)
-    hour = 2 * math.pi * ((minutes // 60) % 24 + (minutes % 60) / 60) / 24
-    weekday = (minutes // (60 * 24) + 3) % 7  # 1970-01-01 was a Thursday
-    angle = 2 * math.pi * weekday / 7
-    columns = (
-        np.sin(hour),
-        np.cos(hour),
-        np.sin(angle),
-        np.cos(angle),
-        weekday >= 5,
-        _codes(device, lambda value: _index(DEVICES, value)),
-        _codes(country, country_code),
-        _codes(placement, lambda value: _index(PLACEMENTS, value)),
-        np.broadcast_to(position, len(minutes)),
-    )
-    return np.stack([np.asarray(column, np.float32) for column in columns], axis=1)
+def _column(feature: Feature, column: Column) -> Floats:
+    if feature.width == 1:
+        block = np.asarray(column, np.float32)[:, None]
+    elif isinstance(column, np.ndarray) and column.shape == (len(column), feature.width):
+        block = column.astype(np.float32)
+    else:
+        block = np.asarray([_value(feature, value) for value in column], np.float32).reshape(-1, feature.width)
+    return stored(feature, block)
 
 
-def _codes(values: Texts, code: Callable[[str | None], float]) -> Floats:
-    known = {value: code(value) for value in set(values)}
-    return np.array([known[value] for value in values], np.float32)
+def _defaults(group: Group) -> Floats:
+    """The row of an entity nothing is known about: [width]."""
+    row: Floats = rows_to_array(group, [{}])[0]
+    return row
 
 
-def _index(vocabulary: tuple[str, ...], value: str | None) -> float:
-    return float(vocabulary.index(value)) if value in vocabulary else 0.0
-
-
-assert USER_DEFAULTS.shape == (USER_WIDTH,)
-assert ITEM_DEFAULTS.shape == (ITEM_WIDTH,)
+USER_DEFAULTS = _defaults("user")
+ITEM_DEFAULTS = _defaults("item")

@@ -7,7 +7,7 @@ Shapes are Triton's: without the batch dimension when `max_batch` > 0, whole whe
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from feature_repo.schema import CONTEXT_WIDTH, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
+from feature_repo.schema import CONTENT_WIDTH, CONTEXT_WIDTH, HISTORY, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
 
 Dtype = Literal["FP32", "INT64", "INT32", "UINT8"]
 Backend = Literal["onnxruntime", "fil", "faiss", "ensemble"]
@@ -60,6 +60,7 @@ class Model:
 
 
 USER_FEATURES = Tensor("user_features", "FP32", (USER_WIDTH,))
+USER_HISTORY = Tensor("user_history", "INT64", (HISTORY,))
 USER_EMBEDDING = Tensor("user_embedding", "FP32", (EMBEDDING_WIDTH,))
 COUNTRY = Tensor("country", "INT32", (1,))
 CONTEXT_FEATURES = Tensor("context_features", "FP32", (CONTEXT_WIDTH,))
@@ -92,7 +93,7 @@ ITEM_TOWER = Model(
     name="item_tower",
     backend="onnxruntime",
     artifact="model.onnx",
-    inputs=(Tensor("item_features", "FP32", (ITEM_WIDTH,)),),
+    inputs=(Tensor("item_features", "FP32", (ITEM_WIDTH,)), Tensor("item_content", "FP32", (CONTENT_WIDTH,))),
     outputs=(Tensor("item_embedding", "FP32", (EMBEDDING_WIDTH,)),),
     cpu=Placement(max_batch=256, window_us=0),
     gpu=Placement(max_batch=4096, window_us=500),
@@ -112,7 +113,14 @@ ASSEMBLE = Model(
     name="assemble",
     backend="onnxruntime",
     artifact="model.onnx",
-    inputs=(whole(USER_FEATURES), whole(CONTEXT_FEATURES), whole(SIMILARITY), whole(ITEM_FEATURES)),
+    inputs=(
+        whole(USER_FEATURES),
+        whole(USER_HISTORY),
+        whole(CONTEXT_FEATURES),
+        whole(ITEM_KEY),
+        whole(SIMILARITY),
+        whole(ITEM_FEATURES),
+    ),
     outputs=(RANKER_FEATURES,),
     gpu=Placement(count=2),
     parameters=(("intra_op_thread_count", "1"), ("inter_op_thread_count", "1")),
@@ -133,7 +141,7 @@ RECOMMEND = Model(
     backend="ensemble",
     artifact="",
     versioned_by="release",
-    inputs=(whole(USER_FEATURES), whole(USER_EMBEDDING), whole(COUNTRY), whole(CONTEXT_FEATURES)),
+    inputs=(whole(USER_FEATURES), whole(USER_HISTORY), whole(USER_EMBEDDING), whole(COUNTRY), whole(CONTEXT_FEATURES)),
     outputs=(whole(ITEM_KEY), whole(ITEM_ID), whole(SIMILARITY), SCORES, whole(RULES), whole(COUNT)),
 )
 MODELS = (USER_TOWER, ITEM_TOWER, CANDIDATE_SEARCH, ASSEMBLE, RANKER)

@@ -8,7 +8,8 @@ from typing import Any
 import structlog
 
 from deploy.settings import Settings
-from orchestrator.users import UserRow, UserRowSource
+from feature_repo.rows import UserRow
+from orchestrator.users import UserRowSource
 
 WARM_UP_USER = "\x00"  # no such user: the first look-up loads the registry and much of Feast
 log = structlog.get_logger(__name__)
@@ -23,8 +24,8 @@ class FeastRows:
 
     async def user_row(self, user_id: str) -> UserRow | None:
         """See `UserRowSource`."""
-        found = await self._module.user_row_async(self._store, user_id)
-        return None if found is None else UserRow(values=found[0], computed_at=found[1])
+        row: UserRow | None = await self._module.user_row_async(self._store, user_id)
+        return row
 
 
 async def open_feast(settings: Settings) -> UserRowSource | None:

@@ -17,6 +17,7 @@ QUERY_BYTES = 16 * 1024
 FIELDS = frozenset(RecommendRequest.model_fields)
 SAFE_TOKEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+INTEGERS = ("num_items", "session_depth")
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 MOST_PROBLEMS = 10
 
@@ -77,7 +78,7 @@ def validate(values: Mapping[str, Any]) -> RecommendRequest:
 
 def _typed(name: str, text: str) -> Any:
     """A query value as the type its field wants, or the text itself, which validation will refuse."""
-    if name == "num_items" and WHOLE_NUMBER.fullmatch(text):
+    if name in INTEGERS and WHOLE_NUMBER.fullmatch(text):
         return int(text)
     if name == "timings":
         return BOOLEANS.get(text, text)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from feature_repo.vectors import display_key
+from feature_repo.rows import display_key
 from orchestrator.deadline import Deadline
 from orchestrator.errors import StageError
 from orchestrator.lru import Lru

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from feature_repo.schema import CONTEXT_WIDTH, COUNTRIES
-from feature_repo.vectors import USER_DEFAULTS, Floats
+from feature_repo.vectors import NO_HISTORY, USER_DEFAULTS, Floats
 from model_repository.contract import COUNT, ITEM_ID, ITEM_KEY, RULES, SCORES, SIMILARITY, USER_EMBEDDING
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, NothingStandsError, StageError, UnknownModelError
@@ -100,7 +100,8 @@ class Ladder:
             with suppress(StageError):
                 arrays = await self._triton.infer(release.embed, (USER_DEFAULTS,), WARM_S)
                 embedding = arrays[USER_EMBEDDING.name]
-                await self._triton.infer(release.recommend, (USER_DEFAULTS, embedding, country, context), WARM_S)
+                inputs = (USER_DEFAULTS, NO_HISTORY, embedding, country, context)
+                await self._triton.infer(release.recommend, inputs, WARM_S)
                 await self._triton.infer(release.candidates, (embedding, country), WARM_S)
 
     def bottom(self, country: int, release: int | None) -> Found:
@@ -144,7 +145,7 @@ class Ladder:
     async def _ranked(self, ask: Ask, release: Release, known: Known, embedding: Floats) -> Candidates:
         timeout = ask.deadline.allow(self._caps.recommend, self._reserves.recommend)
         country = np.array([ask.country], np.int32)
-        inputs = (known.row, embedding, country, ask.context)
+        inputs = (known.row, known.history, embedding, country, ask.context)
         return unpack(await self._triton.infer(release.recommend, inputs, timeout))
 
     async def _retrieved(self, ask: Ask, release: Release, embedding: Floats) -> Candidates:

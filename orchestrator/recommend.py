@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import orjson
 
+from feature_repo.context import RequestContext, context_array
 from feature_repo.schema import SCHEMA, country_code
-from feature_repo.vectors import cold_user, context_array, item_key
+from feature_repo.vectors import cold_user, item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
 from orchestrator.deadline import Deadline
@@ -28,7 +29,7 @@ from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
-CONTEXT_COUNTRY = SCHEMA.offset("context_country")
+CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
 Json = dict[str, Any]
 
 
@@ -67,8 +68,8 @@ class Recommender:
         return orjson.dumps(body)
 
     def _admit(self, request: RecommendRequest) -> Ask:
-        context = context_array(datetime.now(UTC), request.device, request.country, request.placement)
         deadline = Deadline.after(self.policy.deadline_s)
+        context = context_array(said(request, datetime.now(UTC)))
         country = country_code(request.country)
         return Ask(user_id=request.user_id, country=country, context=context, deadline=deadline, watch=Watch())
 
@@ -81,9 +82,7 @@ class Recommender:
         arm = plan.assign(request.user_id)
         with ask.watch.stage("read"):
             known = await self.users.read(request.user_id, request.country, arm.release, ask.deadline)
-        if not ask.country:  # the request did not say: the model and the region rule both assume home
-            ask.country = known.country
-            ask.context[CONTEXT_COUNTRY] = known.country
+        assume_home(request, ask, known)
         ask.embedding = known.embedding
         ask.reasons.extend(known.reasons)
         try:
@@ -157,7 +156,8 @@ class Recommender:
         for reason in body["degraded"]["reasons"] if body["degraded"] else ():
             child(DEGRADED, chosen.found.level, reason).inc()
         self.users.showed(request.user_id, chosen.found.candidates.keys[chosen.rows])
-        digest = hashlib.blake2b(known.row.tobytes() + ask.context.tobytes(), digest_size=8).hexdigest()
+        inputs = b"".join((known.row.tobytes(), known.history.tobytes(), ask.context.tobytes()))
+        digest = hashlib.blake2b(inputs, digest_size=8).hexdigest()
         self.writer.line(
             {
                 "event": "impressions",
@@ -176,6 +176,30 @@ class Recommender:
                 "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
             }
         )
+
+
+def said(request: RecommendRequest, now: datetime) -> RequestContext:
+    """What the request says of itself, at `now`."""
+    return RequestContext(
+        at=now,
+        device=request.device,
+        system=request.os,
+        country=request.country,
+        language=request.language,
+        time_zone=request.time_zone,
+        placement=request.placement,
+        referrer=request.referrer,
+        session_depth=request.session_depth,
+    )
+
+
+def assume_home(request: RecommendRequest, ask: Ask, known: Known) -> None:
+    """Where the request does not say, it comes from the user's own country and is in the user's own language."""
+    if request.country is None:
+        ask.country = known.country
+        ask.context[CONTEXT_COUNTRY] = known.country
+    if request.language is None:
+        ask.context[CONTEXT_LANGUAGE] = known.language
 
 
 def unread(request: RecommendRequest) -> Known:

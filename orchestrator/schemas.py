@@ -2,18 +2,26 @@
 because the hot path writes its JSON itself."""
 
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from feature_repo.schema import DEVICES, PLACEMENTS
+from feature_repo.context import LONGEST_SESSION
+from feature_repo.schema import DEVICES, PLACEMENTS, REFERRERS, SYSTEMS
 
 MOST_ITEMS = 200
 MOST_EXCLUDED = 500
 MOST_ID_BYTES = 256
 Device = Literal["unknown", "mobile", "desktop", "tablet", "tv"]
+System = Literal["unknown", "ios", "android", "windows", "macos", "linux", "other"]
 Placement = Literal["unknown", "home", "search", "product", "cart", "email"]
+Referrer = Literal["unknown", "direct", "search", "social", "email", "ads", "internal"]
 assert Device.__args__ == DEVICES  # type: ignore[attr-defined]
+assert System.__args__ == SYSTEMS  # type: ignore[attr-defined]
 assert Placement.__args__ == PLACEMENTS  # type: ignore[attr-defined]
+assert Referrer.__args__ == REFERRERS  # type: ignore[attr-defined]
+LANGUAGE_TAG = "^[A-Za-z]{2,3}([-_][A-Za-z0-9]{1,8}){0,3}$"
+TIME_ZONES = frozenset(available_timezones()) - {"localtime"}  # read once: a request looks no file up
 
 
 def _printable(value: str) -> str:
@@ -21,6 +29,12 @@ def _printable(value: str) -> str:
         raise ValueError(f"must have 1 to {MOST_ID_BYTES} bytes")
     if not value.isprintable():
         raise ValueError("must hold printable characters only")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    if value not in TIME_ZONES:
+        raise ValueError("must be an IANA time zone, like Europe/Berlin")
     return value
 
 
@@ -35,8 +49,21 @@ class RecommendRequest(BaseModel):
     user_id: Identifier = Field(description="1 to 256 bytes, printable")
     num_items: int = Field(default=20, ge=1, le=MOST_ITEMS)
     device: Device | None = None
-    country: str | None = Field(default=None, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2")
+    os: System | None = None
+    country: str | None = Field(
+        default=None, pattern="^[A-Za-z]{2}$", description="ISO 3166-1 alpha-2; none: the user's own"
+    )
+    language: str | None = Field(
+        default=None, pattern=LANGUAGE_TAG, description="BCP 47 tag, like pt-BR; none: the user's own"
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = Field(
+        default=None, description="IANA name, like Europe/Berlin; none: UTC"
+    )
     placement: Placement | None = None
+    referrer: Referrer | None = None
+    session_depth: int = Field(
+        default=0, ge=0, le=LONGEST_SESSION, description="events of the session before this request"
+    )
     exclude: list[Identifier] = Field(
         default_factory=list, max_length=MOST_EXCLUDED, description="item ids never to return"
     )

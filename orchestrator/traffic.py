@@ -13,8 +13,8 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
+from feature_repo.rows import marker_key
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import marker_key
 from model_repository import contract
 from model_repository.traffic import TRAFFIC_KEY, ServedModel, ServedRelease, Traffic
 from orchestrator import mirror

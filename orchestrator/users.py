@@ -11,8 +11,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from feature_repo.schema import SCHEMA, USER_WIDTH
-from feature_repo.vectors import USER_DEFAULTS, Floats, cold_user, pack_user_row, unpack_user_row, user_key
+from feature_repo.rows import UserRow, pack_user_row, unpack_user_row, user_key
+from feature_repo.schema import HISTORY, SCHEMA, USER_WIDTH
+from feature_repo.vectors import NO_HISTORY, USER_DEFAULTS, Floats, Ints, cold_user
 from model_repository.contract import EMBEDDING_WIDTH
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, LateError, StageError
@@ -25,15 +26,7 @@ from orchestrator.traffic import Release, TrafficFollower
 from orchestrator.writer import Writer
 
 Origin = Literal["stored", "feast", "memory", "cold"]
-COUNTRY_COLUMN = SCHEMA.offset("user_country")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserRow:
-    """[USER_WIDTH] features and the unix second they were computed at; None when the source does not say."""
-
-    values: Floats
-    computed_at: int | None = None
+COUNTRY_COLUMN, LANGUAGE_COLUMN = SCHEMA.offset("user_country"), SCHEMA.offset("user_language")
 
 
 class UserRowSource(Protocol):
@@ -45,10 +38,11 @@ class UserRowSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a request starts from. `reasons` says what was missing because something failed."""
+    """What a request starts from: row [USER_WIDTH], history [HISTORY]. `reasons`: what was missing by a failure."""
 
     row: Floats
     origin: Origin
+    history: Ints = field(default_factory=lambda: NO_HISTORY)
     embedding: Floats | None = None
     shown: Keys = field(default_factory=lambda: NO_KEYS)
     age_s: float | None = None
@@ -58,6 +52,11 @@ class Known:
     def country(self) -> int:
         """The country code of the row, 0 unknown."""
         return int(self.row[COUNTRY_COLUMN])
+
+    @property
+    def language(self) -> int:
+        """The language code of the row, 0 unknown."""
+        return int(self.row[LANGUAGE_COLUMN])
 
 
 def shown_key(user_id: str) -> str:
@@ -138,8 +137,7 @@ class Users:
             return None
         embedding = parse_embedding(cached)
         looked_up("embedding", embedding is not None)
-        age, reasons = self._age(row.computed_at)
-        return Known(row=row.values, origin="stored", embedding=embedding, shown=shown, age_s=age, reasons=reasons)
+        return self._known(row, "stored", shown, embedding)
 
     async def _fetched(self, user_id: str, country: str | None, shown: Keys, deadline: Deadline) -> Known:
         unknown = Known(row=cold_user(country), origin="cold", shown=shown, reasons=self._why_nobody())
@@ -152,10 +150,21 @@ class Users:
         if row is None:
             self._unknown.put(user_id, True)
             return unknown
-        packed = pack_user_row(row.values, row.computed_at or 0)
-        self._writer.command("row", ("SET", user_key(user_id), packed, "EX", self._policy.written_row_ttl_s, "NX"))
+        expiry = ("EX", self._policy.written_row_ttl_s, "NX")
+        self._writer.command("row", ("SET", user_key(user_id), pack_user_row(row), *expiry))
+        return self._known(row, "feast", shown)
+
+    def _known(self, row: UserRow, origin: Origin, shown: Keys, embedding: Floats | None = None) -> Known:
         age, reasons = self._age(row.computed_at)
-        return Known(row=row.values, origin="feast", shown=shown, age_s=age, reasons=reasons)
+        return Known(
+            row=row.values,
+            history=row.history,
+            origin=origin,
+            embedding=embedding,
+            shown=shown,
+            age_s=age,
+            reasons=reasons,
+        )
 
     def _why_nobody(self) -> tuple[str, ...]:
         """An unknown user is normal; everybody unknown, because Redis holds no features at all, is not."""
@@ -172,12 +181,15 @@ class Users:
             raise
         except Exception as error:
             raise BadAnswerError(f"feast: {type(error).__name__}") from error
-        if row is not None and (row.values.shape != (USER_WIDTH,) or row.values.dtype != np.float32):
-            raise BadAnswerError(f"feast: row of shape {row.values.shape}, {row.values.dtype}")
-        return None if row is None else replace(row, values=finite(row.values))
+        if row is None:
+            return None
+        for array, shape, dtype in ((row.values, (USER_WIDTH,), np.float32), (row.history, (HISTORY,), np.int64)):
+            if array.shape != shape or array.dtype != dtype:
+                raise BadAnswerError(f"feast: array of shape {array.shape}, {array.dtype}")
+        return finite(row)
 
-    def _age(self, computed_at: int | None) -> tuple[float | None, tuple[str, ...]]:
-        """Seconds, None when unknown, and the reason a row that old gives. A row from the future counts as new."""
+    def _age(self, computed_at: int) -> tuple[float | None, tuple[str, ...]]:
+        """Seconds, None when unknown (0), and the reason a row that old gives. A row from the future counts as new."""
         if not computed_at:
             return None, ()
         marker, now = self._traffic.materialized, time.time()
@@ -191,20 +203,20 @@ def parse_row(packed: Reply) -> UserRow | None:
     if not packed:
         return None
     try:
-        values, computed_at = unpack_user_row(packed)
+        row = unpack_user_row(packed)
     except ValueError:
         child(BROKEN, "user_row").inc()
         return None
-    return UserRow(values=finite(values), computed_at=computed_at)
+    return finite(row)
 
 
-def finite(values: Floats) -> Floats:
+def finite(row: UserRow) -> UserRow:
     """The row with every non-finite value replaced by its default and counted."""
-    good = np.isfinite(values)
+    good = np.isfinite(row.values)
     if good.all():
-        return values
+        return row
     child(BROKEN, "feature_value").inc()
-    return np.where(good, values, USER_DEFAULTS)
+    return replace(row, values=np.where(good, row.values, USER_DEFAULTS))
 
 
 def parse_embedding(cached: Reply) -> Floats | None:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.settings import Settings
+from feature_repo.context import RequestContext, context_array
 from feature_repo.schema import country_code
-from feature_repo.vectors import context_array
-from model_repository.contract import MODELS, RECOMMEND, Model
+from feature_repo.vectors import Floats
+from model_repository.contract import CANDIDATES, MODELS, RECOMMEND, Model
 from training.dataset import Dataset
 from training.lines import Line
 from training.matrices import Graphs
@@ -44,18 +45,26 @@ def _rows(settings: Settings, line: Line) -> Rows:
     """Every tensor a request may carry, by name, [REQUESTS, …]."""
     dataset, graphs, rng = Dataset(settings.features), Graphs(line.folder), np.random.default_rng(0)
     examples = dataset.examples("test")
-    users = dataset.users.rows[rng.choice(len(dataset.users.rows), REQUESTS)]
-    items = dataset.items.rows[rng.choice(len(dataset.items.rows), (REQUESTS, 500))]
-    embeddings = graphs.embed_users(users)
-    vectors = graphs.embed_items(items.reshape(-1, items.shape[2])).reshape(REQUESTS, 500, -1)
-    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    contexts = [context_array(at, "mobile", country, "home") for country in ("DE", "US", "FR", None)]
+    users = rng.choice(len(dataset.users.rows), REQUESTS)
+    items = rng.choice(len(dataset.items.rows), (REQUESTS, CANDIDATES))
+    embeddings = graphs.embed_users(dataset.users.rows[users])
+    vectors = graphs.embed_snapshots(dataset, items.reshape(-1)).reshape(*items.shape, -1)
+    contexts = [_context(country) for country in ("DE", "US", "FR", None)]
     return {
-        "user_features": users,
+        "user_features": dataset.users.rows[users],
+        "user_history": dataset.histories[users],
         "user_embedding": embeddings,
         "country": np.full((REQUESTS, 1), country_code("DE"), np.int32),
         "context_features": np.stack([contexts[i % 4] for i in range(REQUESTS)]),
-        "item_features": items,
+        "item_key": dataset.keys_of(items.reshape(-1)).reshape(items.shape),
+        "item_features": dataset.items.rows[items],
+        "item_content": dataset.content_of(items[:, 0]),
         "similarity": np.einsum("nd,nkd->nk", embeddings, vectors),
         "input__0": graphs.matrix(dataset, examples)[rng.choice(len(examples), REQUESTS)],
     }
+
+
+def _context(country: str | None) -> Floats:
+    at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    said = RequestContext(at=at, device="mobile", system="android", country=country, language="de", placement="home")
+    return context_array(said)

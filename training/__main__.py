@@ -1,21 +1,25 @@
 """The offline stages: `python -m training <command>`. Each can be run again and replaces what it wrote before.
 
     ingest (or sample) → validate → features → materialize
-                                ↘ train (→ evaluate, to judge a line again)
+                                ↘ train (→ evaluate, to judge a line again; → drift, to see what has moved since)
+    ingest → hourly, between daily runs
 
-Exit codes: 0 done, 1 something it needs does not answer, 2 bad input (one line on stderr says which and where).
+Exit codes: 0 done, 1 something it needs does not answer, 2 bad input (one line on stderr says which and where),
+3 `drift` alone: something drifted.
 """  # fmt: skip
 
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import orjson
 import typer
 
 from deploy.settings import Settings, SettingsError, load_settings
+from training.adapters.files import OVERLAP
 from training.errors import DataError
 from training.progress import bars, stage
 
@@ -24,21 +28,30 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pret
 Json = Annotated[bool, typer.Option("--json", help="the last line of stdout is one JSON document")]
 LowQuality = Annotated[bool, typer.Option("--allow-low-quality", help="publish tables below the minimum quality")]
 
+Again = Annotated[bool, typer.Option("--full", help="read every day again, not only the new ones and the overlap")]
+Overlap = Annotated[int, typer.Option("--overlap", min=0, help="days before the newest that are read again")]
+Full = Annotated[bool, typer.Option("--full", help="write Feast's rows of every user, not only the changed ones")]
+Reference = Annotated[int | None, typer.Option(help="number of the line; the newest by default")]
+Current = Annotated[str, typer.Option(help="a features folder, a workspace or its name; latest: the configured one's")]
+Split = Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="whose window; test by default")]
+Days = Annotated[float | None, typer.Option(help="instead of a split: what the last days before as_of were served")]
+Plot = Annotated[Path | None, typer.Option(help="folder that drift.png is written to")]
+
 
 @app.command()
 def sample(json: Json = False) -> None:
     """Generate a sample shop as raw tables, whatever the source setting says."""
     from training.adapters.ingest import sample as generate
 
-    run("sample", generate, json, settings_for_sample)
+    run("sample", generate, json, settings=settings_for_sample)
 
 
 @app.command()
-def ingest(json: Json = False) -> None:
-    """Read the configured source and write the canonical raw tables."""
+def ingest(again: Again = False, overlap: Overlap = OVERLAP, json: Json = False) -> None:
+    """Read the configured source and write the canonical raw tables; of daily partitions what is new."""
     from training.adapters.ingest import ingest as read
 
-    run("ingest", read, json)
+    run("ingest", lambda settings: read(settings, again, overlap), json)
 
 
 @app.command()
@@ -51,10 +64,19 @@ def validate(allow_low_quality: LowQuality = False, json: Json = False) -> None:
 
 @app.command()
 def features(json: Json = False) -> None:
-    """Compute point-in-time snapshots, examples and pairs."""
+    """Compute point-in-time snapshots, examples and pairs; says how many features each group and the ranker have."""
+    from feature_repo.schema import SCHEMA
     from training.pipeline.run import features as compute
 
-    run("features", compute, json)
+    run("features", lambda settings: compute(settings) | SCHEMA.counts(), json)
+
+
+@app.command()
+def hourly(json: Json = False) -> None:
+    """Bring the catalogue up to date between daily runs: popularity, trending, metadata, new items."""
+    from training.pipeline.run import hourly as refresh
+
+    run("hourly", refresh, json)
 
 
 @app.command()
@@ -66,11 +88,11 @@ def pipeline(allow_low_quality: LowQuality = False, json: Json = False) -> None:
 
 
 @app.command()
-def materialize(json: Json = False) -> None:
-    """Write the latest features to Redis: Feast's rows, packed user rows, what is shown of items."""
-    from feature_repo.store import materialize as write
+def materialize(full: Full = False, json: Json = False) -> None:
+    """Write the latest features to Redis: packed user rows, Feast's rows that changed, what is shown of items."""
+    from feature_repo.materialize import materialize as write
 
-    run("materialize", write, json)
+    run("materialize", lambda settings: write(settings, full), json)
 
 
 @app.command()
@@ -83,6 +105,35 @@ def train(json: Json = False) -> None:
 def evaluate(json: Json = False) -> None:
     """Judge the newest line's recipe on the test window and store its metrics."""
     run("evaluate", _evaluate, json)
+
+
+@app.command()
+def drift(
+    reference: Reference = None,
+    current: Current = "latest",
+    split: Split = None,
+    days: Days = None,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Compare every feature and score with what a line was trained on, by PSI: from 0.1 moderate, from 0.2 drifted.
+
+    Exit codes: 0 stable or moderate, 3 something drifted, 2 nothing can be compared (one line on stderr says why).
+    """
+    from training.drift.run import compare
+    from training.drift.text import readable
+
+    document = run("drift", lambda settings: compare(settings, reference, current, split, days, plot), json, readable)
+    if document["status"] == "drifted":
+        raise typer.Exit(3)
+
+
+@app.command()
+def catalogue(json: Json = False) -> None:
+    """Write docs/features.md, the catalogue of every feature, from the schema."""
+    from feature_repo.catalogue import write
+
+    run("catalogue", lambda _: {"page": str(write())}, json)
 
 
 def _train(settings: Settings) -> Mapping[str, Any]:
@@ -109,9 +160,10 @@ def run(
     name: str,
     work: Callable[[Settings], Mapping[str, Any]],
     json: bool,
+    readable: Callable[[Mapping[str, Any]], str] | None = None,
     settings: Callable[[], Settings] = load_settings,
-) -> None:
-    """Run one stage and report it; errors a person can mend end with one line and an exit code."""
+) -> Mapping[str, Any]:
+    """Run one stage, report it and return what it said; errors a person can mend end with one line and an exit code."""
     from feature_repo.store import StoreError
 
     started = time.monotonic()
@@ -123,8 +175,9 @@ def run(
     except StoreError as error:
         _stop(error, 1)
     document = {"command": name, "seconds": round(time.monotonic() - started, 2), **result}
-    text = orjson.dumps(document).decode() if json else _readable(document)
+    text = orjson.dumps(document).decode() if json else (readable or _readable)(document)
     sys.stdout.write(text + "\n")
+    return document
 
 
 def _readable(document: Mapping[str, Any]) -> str:

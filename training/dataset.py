@@ -14,49 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from feature_repo.context import context_arrays
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import Floats, columns_to_array, context_arrays
+from feature_repo.vectors import Floats, Ints
 from training.errors import DataError
+from training.tables import Contents, Snapshots, histories, ints, moments, read, texts
 
-Ints = npt.NDArray[np.int64]
 Split = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshots:
-    """Feature rows [n, width] of one entity kind by (id, time they became available)."""
-
-    index: pd.MultiIndex
-    rows: Floats
-
-    @classmethod
-    def read(cls, folder: Path, group: Literal["user", "item"]) -> "Snapshots":
-        """Read a snapshot folder of the offline store."""
-        key = f"{group}_id"
-        table = _read(folder, [key, "event_timestamp", *(f.name for f in SCHEMA.group(group))])
-        columns = {f.name: _numpy(table[f.name], f.width) for f in SCHEMA.group(group)}
-        index = pd.MultiIndex.from_arrays([_texts(table[key]), _moments(table["event_timestamp"])])
-        return cls(index, columns_to_array(group, columns))
-
-    def find(self, ids: npt.NDArray[np.object_], moments: npt.NDArray[np.datetime64]) -> Ints:
-        """Row of each (id, moment). Raises DataError when a snapshot is missing."""
-        found = self.index.get_indexer(pd.MultiIndex.from_arrays([ids, moments]))
-        if (found < 0).any():
-            first = int(np.flatnonzero(found < 0)[0])
-            raise DataError(
-                f"{int((found < 0).sum())} rows have no snapshot, first: {ids[first]} at {moments[first]}; "
-                "run `python -m training features` again"
-            )
-        return found.astype(np.int64)
-
-    def latest(self, until: np.datetime64) -> dict[str, int]:
-        """Row of every id's last snapshot available at `until`."""
-        ids = self.index.get_level_values(0).to_numpy()
-        moments = self.index.get_level_values(1).to_numpy()
-        order = np.argsort(moments, kind="stable")
-        return {ids[i]: int(i) for i in order[moments[order] <= until]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,37 +88,73 @@ class Dataset:
         """Item snapshots."""
         return Snapshots.read(self.folder / "item_snapshots", "item")
 
+    @cached_property
+    def histories(self) -> Ints:
+        """History of each user snapshot: [n, HISTORY]."""
+        return histories(self.folder / "user_snapshots")
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Contents and keys by item."""
+        return Contents.read(self.folder / "item_content")
+
+    @cached_property
+    def _content_rows(self) -> Ints:
+        return self.contents.find(self.items.ids)
+
+    def content_of(self, items: Ints) -> Floats:
+        """Content of item snapshots: [n, CONTENT_WIDTH]."""
+        return self.contents.rows[self._content_rows[items]]
+
+    def keys_of(self, items: Ints) -> Ints:
+        """Keys of item snapshots: [n]."""
+        return self.contents.keys[self._content_rows[items]]
+
     def pairs(self, *splits: Split) -> Pairs:
         """Retrieval pairs of the splits, in time order."""
-        table = _read(
+        table = read(
             self.folder / "pairs", ["user_id", "item_id", "timestamp", "split", "user_snapshot", "item_snapshot"]
         )
         table = _of_splits(table, splits).sort_by(
             [("timestamp", "ascending"), ("user_id", "ascending"), ("item_id", "ascending")]
         )
-        users, items = _texts(table["user_id"]), _texts(table["item_id"])
+        users, items = texts(table["user_id"]), texts(table["item_id"])
         return Pairs(
             user_ids=users,
             item_ids=items,
-            users=self.users.find(users, _moments(table["user_snapshot"])),
-            items=self.items.find(items, _moments(table["item_snapshot"])),
+            users=self.users.find(users, moments(table["user_snapshot"])),
+            items=self.items.find(items, moments(table["item_snapshot"])),
         )
 
     def examples(self, *splits: Split) -> Examples:
         """Ranking examples of the splits, list by list."""
-        table = _of_splits(_read(self.folder / "examples"), splits)
+        table = _of_splits(read(self.folder / "examples"), splits)
         table = table.sort_by([("request_id", "ascending"), ("position", "ascending"), ("item_id", "ascending")])
-        columns = {name: _texts(table[name]) for name in ("device", "country", "placement")}
-        position = _ints(table, "position")
-        return Examples(
-            request=pd.factorize(_texts(table["request_id"]))[0].astype(np.int64),
-            users=self.users.find(_texts(table["user_id"]), _moments(table["user_snapshot"])),
-            items=self.items.find(_texts(table["item_id"]), _moments(table["item_snapshot"])),
-            context=context_arrays(_moments(table["timestamp"]), position=position, **columns),
+        said = ("device", "country", "language", "time_zone", "placement", "referrer")
+        columns = {name: texts(table[name]) for name in said}
+        position = ints(table, "position")
+        users = self.users.find(texts(table["user_id"]), moments(table["user_snapshot"]))
+        context = context_arrays(
+            moments(table["timestamp"]),
+            system=texts(table["os"]),
+            session_depth=ints(table, "session_depth"),
             position=position,
-            grade=_ints(table, "grade"),
-            clicked=_ints(table, "clicked"),
-            purchased=_ints(table, "purchased"),
+            **columns,
+        )
+        for name in ("country", "language"):  # as serving does: who does not say is at home
+            silent = pd.isna(columns[name])
+            context[silent, SCHEMA.offset(f"context_{name}")] = self.users.rows[
+                users[silent], SCHEMA.offset(f"user_{name}")
+            ]
+        return Examples(
+            request=pd.factorize(texts(table["request_id"]))[0].astype(np.int64),
+            users=users,
+            items=self.items.find(texts(table["item_id"]), moments(table["item_snapshot"])),
+            context=context,
+            position=position,
+            grade=ints(table, "grade"),
+            clicked=ints(table, "clicked"),
+            purchased=ints(table, "purchased"),
             sampling_rate=table["sampling_rate"].to_numpy().astype(np.float32),
         )
 
@@ -187,29 +188,5 @@ def _moment(text: str) -> np.datetime64:
     return np.datetime64(text.removesuffix("+00:00"), "us")
 
 
-def _read(folder: Path, columns: list[str] | None = None) -> pa.Table:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is missing; run `python -m training features` first")
-    return pq.read_table(folder, columns=columns)
-
-
 def _of_splits(table: pa.Table, splits: tuple[Split, ...]) -> pa.Table:
     return table.filter(pa.compute.is_in(table["split"], pa.array(splits)))
-
-
-def _numpy(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.generic]:
-    if width == 1:
-        return np.asarray(column.to_numpy())
-    return np.asarray(column.combine_chunks().flatten()).reshape(-1, width)
-
-
-def _texts(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
-    return np.asarray(column.to_pandas().astype(object).where(column.to_pandas().notna(), None))
-
-
-def _ints(table: pa.Table, name: str) -> Ints:
-    return np.asarray(table[name].fill_null(0).to_numpy(), np.int64)
-
-
-def _moments(column: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
-    return np.asarray(column.cast(pa.timestamp("us")).to_numpy(), "datetime64[us]")

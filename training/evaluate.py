@@ -11,8 +11,8 @@ import numpy as np
 
 from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import Floats
-from training.dataset import Dataset, Ints
+from feature_repo.vectors import Floats, Ints
+from training.dataset import Dataset
 from training.lines import FOREST, METRICS, Line, write_json
 from training.matrices import Graphs
 from training.metrics import auc, log_loss, ndcg_at_k, recall_at_k
@@ -65,7 +65,7 @@ def retrieval_metrics(settings: Settings, dataset: Dataset, graphs: Graphs) -> d
     users, items = dataset.users.rows[task.users], dataset.items.rows[task.items]
     popularity = np.broadcast_to(items[:, SCHEMA.offset("item_events_30d")], (len(users), len(items)))
     return {
-        "recall_at_100": recall(task, graphs.embed_users(users) @ graphs.embed_items(items).T),
+        "recall_at_100": recall(task, graphs.embed_users(users) @ graphs.embed_snapshots(dataset, task.items).T),
         "popularity_recall_at_100": recall(task, popularity),
         "oracle_recall_at_100": _oracle_recall(settings, dataset, task),
         "users": len(users),

@@ -1,7 +1,8 @@
 """A line: one training run on disk, `lines/L`. Written whole or not at all.
 
 `user_tower.onnx`, `item_tower.onnx`, `assemble.onnx`: the graphs training itself ran; `towers.safetensors`: the
-weights they came from; `forest.txt`: the merged LightGBM model; `metrics.json`, `line.json`: how it did, what it is.
+weights they came from; `forest.txt`: the merged LightGBM model; `metrics.json`, `line.json`: how it did, what it is;
+`reference.json`: how every feature and score was distributed, which drift is measured against.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from training.errors import DataError
 
 USER_TOWER, ITEM_TOWER, ASSEMBLE = "user_tower.onnx", "item_tower.onnx", "assemble.onnx"
 WEIGHTS, FOREST, METRICS, FACTS = "towers.safetensors", "forest.txt", "metrics.json", "line.json"
+REFERENCE = "reference.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from feature_repo.schema import CONTEXT_WIDTH, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
-from feature_repo.vectors import Floats
+from feature_repo.schema import CONTENT_WIDTH, CONTEXT_WIDTH, HISTORY, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
+from feature_repo.vectors import Floats, Ints
 from training.dataset import Dataset, Examples
 from training.lines import ASSEMBLE, ITEM_TOWER, USER_TOWER
 from training.models.assemble import Assembler
@@ -22,10 +22,11 @@ CHUNK = 16384
 
 def export_towers(towers: TwoTower, folder: Path) -> None:
     """Write user_tower.onnx and item_tower.onnx."""
-    user, item = torch.rand(2, USER_WIDTH), torch.rand(2, ITEM_WIDTH)
     rows: list[str | None] = ["n", None]
-    export(towers.user, folder / USER_TOWER, {"user_features": user}, "user_embedding", {"user_features": rows})
-    export(towers.item, folder / ITEM_TOWER, {"item_features": item}, "item_embedding", {"item_features": rows})
+    user = {"user_features": torch.rand(2, USER_WIDTH)}
+    item = {"item_features": torch.rand(2, ITEM_WIDTH), "item_content": torch.rand(2, CONTENT_WIDTH)}
+    export(towers.user, folder / USER_TOWER, user, "user_embedding", dict.fromkeys(user, rows))
+    export(towers.item, folder / ITEM_TOWER, item, "item_embedding", dict.fromkeys(item, rows))
 
 
 def export_assembler(folder: Path) -> None:
@@ -33,13 +34,17 @@ def export_assembler(folder: Path) -> None:
     rows: list[str | None] = ["n", None]
     inputs = {
         "user_features": torch.rand(2, USER_WIDTH),
+        "user_history": torch.ones(2, HISTORY, dtype=torch.int64),
         "context_features": torch.rand(2, CONTEXT_WIDTH),
+        "item_key": torch.ones(2, 3, dtype=torch.int64),
         "similarity": torch.rand(2, 3),
         "item_features": torch.rand(2, 3, ITEM_WIDTH),
     }
     dynamic: dict[str, list[str | None]] = {
         "user_features": rows,
+        "user_history": rows,
         "context_features": rows,
+        "item_key": ["n", "k"],
         "similarity": ["n", "k"],
         "item_features": ["n", "k", None],
     }
@@ -66,18 +71,27 @@ class Graphs:
 
     def embed_users(self, rows: Floats) -> Floats:
         """[n, USER_WIDTH] → [n, EMBEDDING_WIDTH]."""
-        return _chunked(lambda part: run(self._user_tower, {"user_features": part}), rows)
+        return _chunked(lambda part: run(self._user_tower, {"user_features": rows[part]}), len(rows))
 
-    def embed_items(self, rows: Floats) -> Floats:
-        """[n, ITEM_WIDTH] → [n, EMBEDDING_WIDTH]."""
-        return _chunked(lambda part: run(self._item_tower, {"item_features": part}), rows)
+    def embed_items(self, rows: Floats, content: Floats) -> Floats:
+        """[n, ITEM_WIDTH] and [n, CONTENT_WIDTH] → [n, EMBEDDING_WIDTH]."""
+        return _chunked(
+            lambda part: run(self._item_tower, {"item_features": rows[part], "item_content": content[part]}), len(rows)
+        )
+
+    def embed_snapshots(self, dataset: Dataset, items: Ints) -> Floats:
+        """Rows of item snapshots [n] → [n, EMBEDDING_WIDTH]."""
+        return _chunked(
+            lambda part: self.embed_items(dataset.items.rows[items[part]], dataset.content_of(items[part])), len(items)
+        )
 
     def matrix(self, dataset: Dataset, examples: Examples) -> Floats:
         """The ranker's matrix of the examples: [n, RANKER_WIDTH]."""
         users, user_of = np.unique(examples.users, return_inverse=True)
         items, item_of = np.unique(examples.items, return_inverse=True)
         user_vectors = self.embed_users(dataset.users.rows[users])
-        item_vectors = self.embed_items(dataset.items.rows[items])
+        item_vectors = self.embed_snapshots(dataset, items)
+        keys = dataset.keys_of(examples.items)
         result = np.empty((len(examples), RANKER_WIDTH), np.float32)
         for start in range(0, len(examples), CHUNK):
             part = slice(start, start + CHUNK)
@@ -86,7 +100,9 @@ class Graphs:
                 self._assemble,
                 {
                     "user_features": dataset.users.rows[examples.users[part]],
+                    "user_history": dataset.histories[examples.users[part]],
                     "context_features": examples.context[part],
+                    "item_key": keys[part, None],
                     "similarity": similarity[:, None].astype(np.float32),
                     "item_features": dataset.items.rows[examples.items[part]][:, None, :],
                 },
@@ -94,5 +110,5 @@ class Graphs:
         return result
 
 
-def _chunked(function: Callable[[Floats], Floats], rows: Floats) -> Floats:
-    return np.concatenate([function(rows[i : i + CHUNK]) for i in range(0, max(len(rows), 1), CHUNK)])
+def _chunked(function: Callable[[slice], Floats], rows: int) -> Floats:
+    return np.concatenate([function(slice(i, i + CHUNK)) for i in range(0, max(rows, 1), CHUNK)])

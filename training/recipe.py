@@ -13,6 +13,7 @@ from safetensors.torch import save_model
 from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
 from training.dataset import Dataset, Split
+from training.drift.reference import store_reference
 from training.evaluate import evaluate, recall, retrieval_task
 from training.lines import ASSEMBLE, FACTS, FOREST, WEIGHTS, Line, new_line, write_json
 from training.matrices import Graphs, export_assembler, export_towers
@@ -43,6 +44,7 @@ def train(settings: Settings, report: Report) -> Line:
         evaluate(settings, line)
         _fit_towers(dataset, EVERY_SPLIT, replace(towers, epochs=epochs), False, line.folder, report)
         _fit_ranker(dataset, EVERY_SPLIT, None, ranker, rounds, line.folder, report)
+        store_reference(dataset, line.folder, settings.seed)
         write_json(line.folder / FACTS, _facts(settings, dataset, line.number, epochs, rounds))
     return Line(line.number, settings.lines / str(line.number))
 
@@ -61,9 +63,10 @@ def _fit_towers(
 def _validation_recall(dataset: Dataset) -> Callable[[TwoTower], float]:
     task = retrieval_task(dataset, "validation")
     users, items = dataset.users.rows[task.users], dataset.items.rows[task.items]
+    content = dataset.content_of(task.items)
 
     def judge(towers: TwoTower) -> float:
-        scores = retrieval.embed(towers.user, users) @ retrieval.embed(towers.item, items).T
+        scores = retrieval.embed(towers.user, users) @ retrieval.embed(towers.item, items, content).T
         return recall(task, scores) or 0.0
 
     return judge

@@ -51,8 +51,8 @@ def demo(json: Json = False) -> None:
 @app.command(context_settings={"ignore_unknown_options": True})
 def run(command: Annotated[list[str], typer.Argument(help="what to run while everything is up")]) -> None:
     """Bring everything up, run a command against it, shut everything down; the command's exit code is ours."""
-    from deploy.local.runtime.environment import child_environment
     from deploy.local.serve import platform
+    from deploy.settings import child_environment
 
     with one_line_errors(), _lasting() as settings, platform(settings, Console(stderr=True)):
         done = subprocess.run(command, env=os.environ | child_environment(settings), check=False)

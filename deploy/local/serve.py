@@ -12,8 +12,8 @@ from deploy.local.errors import PlatformError
 from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
 from deploy.local.steps import LEARNING, MATERIALIZE, PUBLISH, RESTORE, Steps
 from deploy.settings import Settings
+from feature_repo.rows import marker_key
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import marker_key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

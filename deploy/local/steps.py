@@ -13,9 +13,8 @@ from rich.console import Console
 
 from deploy.local.errors import StepError
 from deploy.local.processes.spawn import exit_code, finish, spawn
-from deploy.local.runtime.environment import child_environment
 from deploy.local.runtime.logs import last_line
-from deploy.settings import ROOT, Settings
+from deploy.settings import ROOT, Settings, child_environment
 from feature_repo.schema import SCHEMA
 
 
@@ -100,10 +99,10 @@ class Steps:
     def _key(self, step: Step) -> str:
         """What the step's outcome depends on besides the steps before it."""
         s = self._settings
-        facts = [s.source, str(s.data.resolve()) if s.data else "", str(s.seed), s.size]
+        facts = [s.source, s.data or "", str(s.seed), s.size]
         facts += [SCHEMA.hash] if step.needs_schema else []
         facts += [s.index, s.profile] if step == PUBLISH else []
-        facts += _files(s.data) if step == INGEST and s.data else []
+        facts += _files(s.data_folder) if step == INGEST and s.data_folder else []
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def _stamps(self) -> dict[str, dict[str, object]]:

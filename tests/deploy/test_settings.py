@@ -19,6 +19,7 @@ def _forget() -> None:
         ("TRIDENT_API_PORT", "70000", "TRIDENT_API_PORT"),
         ("TRIDENT_HOST", "0.0.0.0", "not a loopback address"),
         ("TRIDENT_SOURCE", "../x", "TRIDENT_SOURCE"),
+        ("TRIDENT_SPARK_OPTIONS", "spark.a=1; spark.b", "TRIDENT_SPARK_OPTIONS.*'spark.b' is not key=value"),
     ],
 )
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str) -> None:

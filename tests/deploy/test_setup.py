@@ -10,8 +10,7 @@ import pytest
 
 from deploy.local import layout, packages
 from deploy.local.indexes import pip_options, uv_environment, uv_flags
-from deploy.local.runtime.environment import trident_variables
-from deploy.settings import ROOT, Settings
+from deploy.settings import ROOT, Settings, trident_variables
 from tests.ports import isolated_settings
 
 pytestmark = pytest.mark.timeout(120)

@@ -17,8 +17,7 @@ from deploy.local.errors import WorkspaceInUseError
 from deploy.local.processes import groups
 from deploy.local.processes.ports import describe_owner
 from deploy.local.runtime import RedisServer, Stack
-from deploy.local.runtime.environment import child_environment
-from deploy.settings import ROOT, Settings
+from deploy.settings import ROOT, Settings, child_environment
 from tests.ports import isolated_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]

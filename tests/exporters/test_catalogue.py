@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from deploy.settings import ROOT
+from exporters.blocks import item_blocks, read_features, write_features
 from exporters.errors import ExportError
 from exporters.index import TARGET_RECALL, build_index
 from exporters.table import ItemTable, item_keys, item_table, popular_items, region_bits, write_table
 from feature_repo.schema import ITEM_WIDTH, SCHEMA, country_code
-from feature_repo.vectors import Floats
+from feature_repo.vectors import Floats, columns_to_array
 from model_repository.contract import RULE_COLUMNS
 
 N, D, K = 300, 16, 50
@@ -49,8 +50,16 @@ def table(n: int = N) -> ItemTable:
             "regions": [["DE"] if i % 5 == 1 else ["FR", "DE"] if i % 5 == 2 else None for i in range(n)],
         }
     )
-    features = np.random.default_rng(0).random((n, ITEM_WIDTH)).astype(np.float32)
-    return item_table(list(items["item_id"]), features, items, pd.Timestamp("2026-01-11", tz="UTC"))
+    return item_table(list(items["item_id"]), features(n), items, pd.Timestamp("2026-01-11", tz="UTC"))
+
+
+def features(n: int) -> Floats:
+    """Item rows as Feast's read gives them: rounded to each feature's type, with its limits and negative zeros."""
+    raw = np.random.default_rng(0).normal(scale=200, size=(n, ITEM_WIDTH)).astype(np.float32)
+    raw[0], raw[1], raw[2] = 1e9, -1e9, -0.0
+    names = {f.name: SCHEMA.columns(f.name) for f in SCHEMA.group("item")}
+    columns = {name: raw[:, at] if at.stop - at.start > 1 else raw[:, at.start] for name, at in names.items()}
+    return columns_to_array("item", columns)
 
 
 @pytest.fixture(params=["flat", "ivf", "hnsw"])
@@ -95,6 +104,61 @@ def test_every_hit_carries_its_own_row(kernel: ModuleType, folder: Path) -> None
             assert answer["rules"][query, hit, RULE_COLUMNS.index("price")] == row
             assert answer["rules"][query, hit, RULE_COLUMNS.index("age_days")] == 10.0
             assert answer["rules"][query, hit, RULE_COLUMNS.index("in_region")] == 1.0
+
+
+def test_features_stored_by_type_come_back_bit_for_bit(kernel: ModuleType, tmp_path: Path) -> None:
+    rows, written = np.arange(N), features(N)
+    columns = write_features(tmp_path, written)
+    (tmp_path / "table.json").write_text(json.dumps({"feature_columns": columns}))
+    served = kernel.FeatureTable(tmp_path, columns).take(np.stack([rows, rows[::-1]]))
+    assert served[0].tobytes() == written.tobytes()
+    assert served[1].tobytes() == written[::-1].tobytes()
+    assert read_features(tmp_path).tobytes() == written.tobytes()
+    assert read_features(tmp_path, rows[3:5]).tobytes() == written[3:5].tobytes()
+
+
+def test_a_type_is_as_narrow_as_the_schema_says(tmp_path: Path) -> None:
+    columns = write_features(tmp_path, features(N))
+    assert sorted(columns) == ["f2", "f4", "u1"]
+    stored = {kind: np.load(tmp_path / f"features_{kind}.npy") for kind in columns}
+    assert {kind: block.dtype.str[1:] for kind, block in stored.items()} == {kind: kind for kind in columns}
+    wide = sum(f.width * np.dtype(f.dtype).itemsize for f in SCHEMA.group("item"))
+    assert sum(block.nbytes for block in stored.values()) == N * wide < 0.75 * N * ITEM_WIDTH * 4
+
+
+def test_a_value_its_type_cannot_hold_is_refused(tmp_path: Path) -> None:
+    lossy = features(N)
+    lossy[7, SCHEMA.offset("item_ctr_7d")] = 0.1  # float16 has no such number
+    with pytest.raises(ExportError, match="item_ctr_7d holds values that float16 cannot"):
+        write_features(tmp_path, lossy)
+
+
+SPOILS = {
+    "missing": (lambda path: path.unlink(), "features_f2.npy: .*No such file"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "features_f2.npy: "),
+    "text": (lambda path: path.write_text("not an array"), "features_f2.npy: "),
+    "shorter": (lambda path: np.save(path, np.load(path)[:-1]), "says 300 items"),
+    "narrower": (lambda path: np.save(path, np.load(path)[:, :-1]), "features_f2.npy is float16 .*table.json says"),
+    "another type": (lambda path: np.save(path, np.load(path).astype(np.float32)), "features_f2.npy is float32"),
+}
+
+
+@pytest.mark.parametrize("folder", ["flat"], indirect=True)
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_a_spoilt_block_is_refused(kernel: ModuleType, folder: Path, spoil: str) -> None:
+    change, message = SPOILS[spoil]
+    change(folder / "features_f2.npy")
+    with pytest.raises(kernel.CatalogueError, match=message):
+        kernel.Catalogue(folder, K)
+
+
+@pytest.mark.parametrize("folder", ["flat"], indirect=True)
+def test_columns_that_do_not_number_every_feature_once_are_refused(kernel: ModuleType, folder: Path) -> None:
+    facts = json.loads((folder / "table.json").read_text())
+    facts["feature_columns"]["u1"][0] = item_blocks()["u1"][1]
+    (folder / "table.json").write_text(json.dumps(facts))
+    with pytest.raises(kernel.CatalogueError, match=f"do not number {ITEM_WIDTH} features once each"):
+        kernel.Catalogue(folder, K)
 
 
 def test_a_mixed_batch_filters_each_row_by_its_own_region(kernel: ModuleType, folder: Path) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import orjson
 import pytest
 
+from feature_repo.rows import UserRow, marker_key, pack_user_row, user_key
 from feature_repo.schema import SCHEMA
-from feature_repo.vectors import USER_DEFAULTS, marker_key, pack_user_row, user_key
+from feature_repo.vectors import USER_DEFAULTS, Ints, history_entry, item_key, sequence
 from model_repository.traffic import TRAFFIC_KEY, Arm, Popular, PopularItem, ServedRelease, Traffic, popular_key
 from orchestrator.app import assemble
-from orchestrator.fakes import FakeInference, FakeRows, FakeStore
+from orchestrator.fakes import FakeInference, FakeRows, FakeStore, fake_id
 from orchestrator.gate import GatePolicy
 from orchestrator.policy import Policy
 from orchestrator.service import Service, build
@@ -79,6 +80,18 @@ def user_row() -> np.ndarray:
     return row
 
 
+def history() -> Ints:
+    """A purchase of the fake catalogue's first item, before it a click on the third."""
+    return sequence([history_entry(item_key(fake_id(0)), 3), history_entry(item_key(fake_id(2)), 1)])
+
+
+def packed(values: np.ndarray | None = None, computed_at: float | None = None) -> bytes:
+    """A packed row of now, with the history."""
+    row = user_row() if values is None else values
+    moment = time.time() if computed_at is None else computed_at
+    return pack_user_row(UserRow(values=row, history=history(), computed_at=int(moment)))
+
+
 def full_store() -> FakeStore:
     """Redis as the pipeline leaves it."""
     return FakeStore(
@@ -86,7 +99,7 @@ def full_store() -> FakeStore:
             TRAFFIC_KEY: record(),
             marker_key(): marker(),
             popular_key(1): popular(),
-            user_key(KNOWN_USER): pack_user_row(user_row(), int(time.time())),
+            user_key(KNOWN_USER): packed(),
             "item:item0000": b'{"title":"first","category":"a","price":2.5}',
         }
     )

@@ -12,6 +12,8 @@ from deploy.settings import ROOT
 HEAVY = ("torch", "lightgbm", "pyspark", "feast", "pandas", "sklearn", "faiss", "onnxruntime", "treelite")
 ALLOWED = (
     "orchestrator",
+    "feature_repo.context",
+    "feature_repo.rows",
     "feature_repo.schema",
     "feature_repo.vectors",
     "model_repository.contract",

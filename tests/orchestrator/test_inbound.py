@@ -37,6 +37,26 @@ BAD_QUERIES = [
     (f"user_id=a&device={POISON}", 422),
     ("user_id=a&country=NOR", 422),
     ("user_id=a&country=%C3%98%C3%98", 422),
+    (f"user_id=a&os={POISON}", 422),
+    ("user_id=a&os=iOS", 422),
+    (f"user_id=a&referrer={POISON}", 422),
+    ("user_id=a&language=", 422),
+    ("user_id=a&language=german", 422),
+    (f"user_id=a&language=de-{POISON}", 422),
+    ("user_id=a&language=de-" + "a" * 9, 422),
+    ("user_id=a&language=de%0a", 422),
+    (f"user_id=a&time_zone={POISON}", 422),
+    ("user_id=a&time_zone=", 422),
+    ("user_id=a&time_zone=Europe/Atlantis", 422),
+    ("user_id=a&time_zone=europe/berlin", 422),
+    ("user_id=a&time_zone=../../etc/passwd", 422),
+    ("user_id=a&time_zone=localtime", 422),
+    ("user_id=a&time_zone=" + "a/" * 5000, 422),
+    ("user_id=a&session_depth=-1", 422),
+    ("user_id=a&session_depth=256", 422),
+    ("user_id=a&session_depth=1.5", 422),
+    ("user_id=a&session_depth=", 422),
+    ("user_id=a&session_depth=1&session_depth=2", 422),
     ("user_id=a" + "&exclude=x" * 501, 422),
     ("user_id=a" + "&exclude=x" * 5000, 413),
     ("a=1&" * 700, 400),
@@ -82,6 +102,13 @@ BAD_BODIES = [
     (b'{"user_id":"a","exclude":["a\\u0000"]}', 422),
     (b'{"user_id":"a","<script>POISON":1}', 422),
     (b'{"user_id":"a","device":"<script>POISON"}', 422),
+    (b'{"user_id":"a","os":1}', 422),
+    (b'{"user_id":"a","language":["de"]}', 422),
+    (b'{"user_id":"a","time_zone":"<script>POISON"}', 422),
+    (b'{"user_id":"a","time_zone":"Europe/Berlin\\u0000"}', 422),
+    (b'{"user_id":"a","session_depth":"3"}', 422),
+    (b'{"user_id":"a","session_depth":3.0}', 422),
+    (b'{"user_id":"a","session_depth":null}', 422),
     (b'{"user_id":"a\\nb"}', 422),
     (b'{"user_id":"' + b"a" * 70_000 + b'"}', 413),
     (orjson.dumps({"user_id": "a", "exclude": ["x"] * (MOST_EXCLUDED + 1)}), 422),
@@ -154,7 +181,10 @@ async def test_a_safe_request_id_is_kept_everywhere(running: Running):
 
 
 def test_both_forms_mean_the_same():
-    query = b"user_id=%C5%BE+x&num_items=7&device=mobile&country=no&placement=home&exclude=a&exclude=b&timings=true"
+    query = (
+        b"user_id=%C5%BE+x&num_items=7&device=mobile&country=no&placement=home&exclude=a&exclude=b&timings=true"
+        b"&os=android&language=nb-NO&time_zone=America/Argentina/Ushuaia&referrer=ads&session_depth=255"
+    )
     body = orjson.dumps(
         {
             "user_id": "ž x",
@@ -164,10 +194,25 @@ def test_both_forms_mean_the_same():
             "placement": "home",
             "exclude": ["a", "b"],
             "timings": True,
+            "os": "android",
+            "language": "nb-NO",
+            "time_zone": "America/Argentina/Ushuaia",
+            "referrer": "ads",
+            "session_depth": 255,
         }
     )
     assert inbound.from_query(query) == inbound.from_body(body)
     assert inbound.from_query(b"user_id=a") == RecommendRequest(user_id="a")
+
+
+@pytest.mark.parametrize("tag", ["de", "gsw", "pt-BR", "pt_BR", "zh-Hant-TW", "es-419", "de-DE-1996"])
+def test_language_tags(tag: str):
+    assert inbound.from_body(orjson.dumps({"user_id": "a", "language": tag})).language == tag
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata", "Etc/GMT+5", "US/Pacific"])
+def test_time_zones(zone: str):
+    assert inbound.from_body(orjson.dumps({"user_id": "a", "time_zone": zone})).time_zone == zone
 
 
 def test_the_limits_themselves_are_fine():

@@ -13,7 +13,7 @@ from orchestrator.errors import BadAnswerError, StageError, UnavailableError, Un
 from orchestrator.fakes import fake_id
 from orchestrator.policy import Policy
 from orchestrator.triton import Arrays, Call
-from tests.orchestrator.conftest import Running, World, patient, popular, record, served, user_row
+from tests.orchestrator.conftest import Running, World, history, patient, popular, record, served, user_row
 
 pytestmark = pytest.mark.anyio
 SLOW = 1.5  # seconds, far beyond the deadline
@@ -66,7 +66,9 @@ async def test_l1_a_user_seen_before_keeps_row_and_embedding(running: Running):
     answer = await timed(running)
     assert level(answer) == "L1"
     assert running.world.triton.calls == [("recommend_1", 1)]
-    np.testing.assert_array_equal(running.world.triton.inputs[-1][0], user_row())
+    row, entries, *_ = running.world.triton.inputs[-1]
+    np.testing.assert_array_equal(row, user_row())
+    np.testing.assert_array_equal(entries, history())
 
 
 async def test_l2_the_ranker_is_late(running: Running):

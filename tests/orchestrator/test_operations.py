@@ -1,16 +1,19 @@
 """Around a request: the log, the metrics, admission, disconnects, health, the docs."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import httpx
 import orjson
 import pytest
 
+from feature_repo.rows import UserRow, pack_user_row, user_key
+from feature_repo.vectors import NO_HISTORY
 from orchestrator.app import assemble
 from orchestrator.errors import UnavailableError
 from orchestrator.service import Service
-from tests.orchestrator.conftest import Running, World, patient
+from tests.orchestrator.conftest import Running, World, packed, patient, user_row
 
 pytestmark = pytest.mark.anyio
 
@@ -24,6 +27,21 @@ async def test_impressions_are_logged_one_line_each(running: Running):
     assert entry["user_id"] == "line\u00e9"
     assert [item[0] for item in entry["items"]] == ["item0000", "item0001"]
     assert (entry["model_version"], entry["level"], len(entry["features"])) == ("1", "L0", 16)
+
+
+async def test_the_logged_hash_covers_row_history_and_context(running: Running):
+    """Whoever replays a request compares this hash: any input of the model that changes must change it."""
+
+    async def digest(user: str, **more: object) -> str:
+        await running.recommend(user, time_zone="UTC", **more)
+        await running.service.writer.flush()
+        return orjson.loads((running.world.folder / "impressions.jsonl").read_bytes().splitlines()[-1])["features"]
+
+    running.world.store.values[user_key("twin")] = packed()
+    unread = UserRow(values=user_row(), history=NO_HISTORY, computed_at=int(time.time()))
+    running.world.store.values[user_key("unread")] = pack_user_row(unread)
+    hashes = [await digest("twin"), await digest("unread"), await digest("stranger"), await digest("twin", os="ios")]
+    assert len(set(hashes)) == len(hashes)
 
 
 async def test_a_full_log_drops_and_counts(world: World):

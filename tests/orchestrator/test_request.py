@@ -1,17 +1,20 @@
 """One request through the whole service: what is read, cached, shown, logged, counted, bounded and cancelled."""
 
 import time
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
-from feature_repo.schema import SCHEMA, country_code
-from feature_repo.vectors import item_key, pack_user_row, unpack_user_row, user_key
+from feature_repo.context import RequestContext, context_array
+from feature_repo.rows import UserRow, pack_user_row, unpack_user_row, user_key
+from feature_repo.schema import SCHEMA, country_code, language_code
+from feature_repo.vectors import NO_HISTORY, item_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.fakes import fake_id
 from orchestrator.policy import ShownPolicy
-from orchestrator.users import UserRow, shown_key
-from tests.orchestrator.conftest import KNOWN_USER, Running, user_row
+from orchestrator.users import shown_key
+from tests.orchestrator.conftest import KNOWN_USER, Running, history, packed, user_row
 
 pytestmark = pytest.mark.anyio
 EMBEDDING = f"embedding:tower:{SCHEMA.hash}:{KNOWN_USER}"
@@ -44,9 +47,10 @@ async def test_the_answer_has_the_documented_shape(running: Running):
 async def test_post_takes_the_same_path(running: Running):
     answer = await running.http.post("/v1/recommend", json={"user_id": KNOWN_USER, "num_items": 3, "country": "NO"})
     assert len(answer.json()["items"]) == 3
-    user, embedding, country, context = running.world.triton.inputs[-1]
+    user, entries, embedding, country, context = running.world.triton.inputs[-1]
     assert country.tolist() == [country_code("NO")]
     assert user.dtype == embedding.dtype == context.dtype == np.float32
+    np.testing.assert_array_equal(entries, history())
 
 
 async def test_the_user_is_read_in_one_round_trip(running: Running):
@@ -78,11 +82,13 @@ async def test_a_broken_row_falls_back_and_bad_values_become_defaults(running: R
     await running.recommend()
     assert running.world.rows.asked == [KNOWN_USER]
     spoilt = user_row()
-    spoilt[[1, 5]] = np.nan, np.inf
-    running.world.store.values[user_key("bad")] = pack_user_row(spoilt, int(time.time()))
+    spoilt[[SCHEMA.offset("user_spend_30d"), SCHEMA.offset("user_ctr_7d")]] = np.nan, np.inf
+    running.world.store.values[user_key("bad")] = packed(spoilt)
     answer = await running.recommend("bad")
     assert answer["degraded"] is None
-    assert np.isfinite(running.world.triton.inputs[-1][0]).all()
+    row, entries, *_ = running.world.triton.inputs[-1]
+    np.testing.assert_array_equal(row, user_row())
+    np.testing.assert_array_equal(entries, history())
 
 
 async def test_an_unknown_user_is_cold_not_degraded_and_looked_up_once(running: Running):
@@ -90,17 +96,22 @@ async def test_an_unknown_user_is_cold_not_degraded_and_looked_up_once(running: 
         answer = await running.recommend("stranger", country="NO")
         assert answer["degraded"] is None
     assert running.world.rows.asked == ["stranger"]
-    row = running.world.triton.inputs[-1][0]
+    row, entries, *_ = running.world.triton.inputs[-1]
     assert row[SCHEMA.offset("user_country")] == country_code("NO")
+    np.testing.assert_array_equal(entries, NO_HISTORY)
     assert [name for name, _ in running.world.triton.calls].count("user_tower") == 1  # one cold embedding a country
 
 
 async def test_a_row_found_through_feast_is_written_back_packed(running: Running):
-    running.world.rows.rows["late"] = UserRow(values=user_row())
+    found = UserRow(values=user_row(), history=history(), computed_at=int(time.time()))
+    running.world.rows.rows["late"] = found
     await running.recommend("late")
+    np.testing.assert_array_equal(running.world.triton.inputs[-1][1], history())
     await running.service.writer.flush()
-    values, _ = unpack_user_row(running.world.store.values[user_key("late")])
-    np.testing.assert_array_equal(values, user_row())
+    written = unpack_user_row(running.world.store.values[user_key("late")])
+    np.testing.assert_array_equal(written.values, found.values)
+    np.testing.assert_array_equal(written.history, found.history)
+    assert written.computed_at == found.computed_at
     await running.recommend("late")
     assert running.world.rows.asked == ["late"]
 
@@ -114,17 +125,26 @@ async def test_feast_out_of_order_is_degraded(running: Running, failure: Excepti
     assert answer["degraded"] == {"level": "L1", "reasons": [reason], "coverage": 1.0}
 
 
-async def test_a_row_of_another_shape_is_not_used(running: Running):
-    running.world.rows.rows["odd"] = UserRow(values=np.zeros(3, np.float32))
+@pytest.mark.parametrize(
+    "odd",
+    [
+        UserRow(values=np.zeros(3, np.float32), history=NO_HISTORY),
+        UserRow(values=user_row().astype(np.float64), history=NO_HISTORY),  # type: ignore[arg-type]
+        UserRow(values=user_row(), history=NO_HISTORY[1:]),
+    ],
+    ids=["width", "type", "history"],
+)
+async def test_a_row_of_another_shape_is_not_used(running: Running, odd: UserRow):
+    running.world.rows.rows["odd"] = odd
     assert (await running.recommend("odd"))["degraded"]["reasons"] == ["features_bad_answer"]
 
 
 async def test_the_country_of_the_row_decides_the_region_when_the_request_names_none(running: Running):
     row = user_row()
     row[SCHEMA.offset("user_country")] = country_code("SE")
-    running.world.store.values[user_key("swede")] = pack_user_row(row, int(time.time()))
+    running.world.store.values[user_key("swede")] = packed(row)
     await running.recommend("swede")
-    assert running.world.triton.inputs[-1][2].tolist() == [country_code("SE")]
+    assert running.world.triton.inputs[-1][3].tolist() == [country_code("SE")]
 
 
 async def test_recently_shown_items_do_not_come_again(running: Running):
@@ -159,7 +179,7 @@ async def test_broken_metadata_is_left_out(running: Running):
 
 async def test_stale_features_are_flagged(running: Running):
     old = int(time.time() - 3 * 86400)
-    running.world.store.values[user_key(KNOWN_USER)] = pack_user_row(user_row(), old)
+    running.world.store.values[user_key(KNOWN_USER)] = packed(computed_at=old)
     answer = await running.recommend()
     assert answer["degraded"] == {"level": "L1", "reasons": ["stale_features"], "coverage": 1.0}
 
@@ -172,13 +192,56 @@ async def test_a_flushed_redis_is_noticed(running: Running):
     assert answer["degraded"]["reasons"] == ["features_absent"]
 
 
+def at_home() -> bytes:
+    """The row of a user of Germany who speaks Danish."""
+    row = user_row()
+    row[SCHEMA.offset("user_country")], row[SCHEMA.offset("user_language")] = country_code("DE"), language_code("da")
+    return packed(row)
+
+
 @pytest.mark.parametrize(("asked", "seen"), [(None, "DE"), ("NO", "NO")])
 async def test_a_request_that_names_no_country_comes_from_home(running: Running, asked: str | None, seen: str):
     """What the model sees must be what it was trained on: an unnamed country is the user's own, not abroad."""
-    row = user_row()
-    row[SCHEMA.offset("user_country")] = country_code("DE")
-    running.world.store.values[user_key(KNOWN_USER)] = pack_user_row(row, int(time.time()))
+    running.world.store.values[user_key(KNOWN_USER)] = at_home()
     await running.http.post("/v1/recommend", json={"user_id": KNOWN_USER, "country": asked})
-    _, _, country, context = running.world.triton.inputs[-1]
+    *_, country, context = running.world.triton.inputs[-1]
     assert country.tolist() == [country_code(seen)]
-    assert context.reshape(-1)[SCHEMA.offset("context_country")] == country_code(seen)
+    assert context[SCHEMA.offset("context_country")] == country_code(seen)
+
+
+@pytest.mark.parametrize(("asked", "seen"), [(None, "da"), ("nb-NO", "nb"), ("gsw", "gsw")])
+async def test_a_request_that_names_no_language_is_in_the_users_own(running: Running, asked: str | None, seen: str):
+    """A language that has no code is another language, not the user's own."""
+    running.world.store.values[user_key(KNOWN_USER)] = at_home()
+    await running.http.post("/v1/recommend", json={"user_id": KNOWN_USER, "language": asked})
+    context = running.world.triton.inputs[-1][-1]
+    assert context[SCHEMA.offset("context_language")] == language_code(seen)
+
+
+async def test_all_a_request_says_reaches_the_model(running: Running):
+    said = {
+        "device": "tablet",
+        "os": "ios",
+        "country": "NO",
+        "language": "pt-BR",
+        "time_zone": "Asia/Kolkata",
+        "placement": "cart",
+        "referrer": "email",
+        "session_depth": 7,
+    }
+    before = datetime.now(UTC)
+    await running.recommend(**said)
+    context = {"system": said.pop("os"), **said}
+    served = running.world.triton.inputs[-1][-1]
+    possible = [context_array(RequestContext(at=at, **context)) for at in (before, datetime.now(UTC))]
+    assert any(served.tobytes() == expected.tobytes() for expected in possible)
+    assert not set(np.flatnonzero(served == 0)) & {
+        SCHEMA.offset(f"context_{name}") for name in context if name != "time_zone"
+    }
+
+
+async def test_a_user_without_a_history_has_an_empty_one(running: Running):
+    values = UserRow(values=user_row(), history=NO_HISTORY, computed_at=int(time.time()))
+    running.world.store.values[user_key("fresh")] = pack_user_row(values)
+    await running.recommend("fresh")
+    np.testing.assert_array_equal(running.world.triton.inputs[-1][1], NO_HISTORY)

@@ -21,7 +21,7 @@ TOWER = Call(contract.USER_TOWER, ("user_tower", 3), contract.USER_TOWER.outputs
 
 
 def inputs_of(call: Call) -> list[np.ndarray]:
-    dtypes = {"FP32": np.float32, "INT32": np.int32}
+    dtypes = {"FP32": np.float32, "INT32": np.int32, "INT64": np.int64}
     return [np.arange(np.prod(t.shape)).astype(dtypes[t.dtype]) for t in call.inputs]
 
 

@@ -38,7 +38,7 @@ def _events() -> list[Row]:
 @pytest.fixture(scope="module")
 def examples(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
     from training.pipeline.features import features
-    from training.pipeline.validate import validate
+    from training.validation.validate import validate
 
     settings = write_shop(
         tmp_path_factory.mktemp("engaged"),

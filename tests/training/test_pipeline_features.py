@@ -42,7 +42,7 @@ class Run:
 
 def run(spark: "SparkSession", settings: Settings) -> Run:
     from training.pipeline.features import features
-    from training.pipeline.validate import validate
+    from training.validation.validate import validate
 
     validate(spark, settings)
     features(spark, settings)
@@ -68,6 +68,7 @@ def poisoned(spark: "SparkSession", clean: Run, tmp_path_factory: pytest.TempPat
     settings = isolated_settings(tmp_path_factory.mktemp("poisoned"))
     raw = {name: pq.read_table(clean.settings.raw / name) for name in SCHEMAS}
     raw["events"] = pa.concat_tables([raw["events"], _absurd_events(raw["events"])])
+    raw["impressions"] = pa.concat_tables([raw["impressions"], _absurd_impressions(raw["impressions"])])
     write_raw(settings.raw, read_source(clean.settings.raw), raw)
     return run(spark, settings)
 
@@ -78,6 +79,14 @@ def _absurd_events(events: pa.Table) -> pa.Table:
     late = [frame.assign(timestamp=pd.Timestamp(POISONED_FROM) + timedelta(minutes=n)) for n in range(5)]
     poison = pd.concat(late).assign(event_type="purchase", price=1e7, quantity=1000, request_id=None)
     return pa.Table.from_pandas(poison, schema=SCHEMAS["events"], preserve_index=False)
+
+
+def _absurd_impressions(impressions: pa.Table) -> pa.Table:
+    """From the poisoned moment on, every item is shown far down, again and again."""
+    frame = impressions.to_pandas().drop_duplicates("item_id")
+    late = [frame.assign(timestamp=pd.Timestamp(POISONED_FROM), request_id=f"poison{n}") for n in range(5)]
+    poison = pd.concat(late).assign(position=100_000)
+    return pa.Table.from_pandas(poison, schema=SCHEMAS["impressions"], preserve_index=False)
 
 
 @pytest.mark.parametrize("group", ["user", "item"])
@@ -98,6 +107,30 @@ def test_later_events_change_no_snapshot_that_was_computed_before(clean: Run, po
         assert all(equal), name
 
 
+@pytest.mark.parametrize("group", ["user", "item"])
+def test_what_happened_but_could_not_be_served_yet_changes_no_example(clean: Run, poisoned: Run, group: str) -> None:
+    """The poison is there from midnight; until 01:00 of the next day no snapshot that holds it is available."""
+    key, snapshot = KEYS[group], f"{group}_snapshot"
+    available = pd.Timestamp(POISONED_FROM) + timedelta(days=1, hours=1)
+
+    def served(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.merge(run.snapshots[group], left_on=[key, snapshot], right_on=[key, "event_timestamp"])
+
+    keys = ["request_id", "item_id"]
+    shared = clean.examples.merge(poisoned.examples[keys], on=keys).sort_values(keys)
+    during = shared[(shared.timestamp >= POISONED_FROM) & (shared.timestamp < available)]
+    after = shared[shared.timestamp >= available]
+    assert len(during) > 100
+    for rows, same in ((during, True), (after, False)):
+        one, other = served(clean, rows), served(poisoned, rows)
+        equal = [
+            len(one) == len(other)
+            and all(np.array_equal(a, b) for a, b in zip(one[f.name], other[f.name], strict=True))
+            for f in SCHEMA.group("user" if group == "user" else "item")
+        ]
+        assert all(equal) == same
+
+
 def test_later_events_do_change_the_next_snapshot(clean: Run, poisoned: Run) -> None:
     final = {n: r.snapshots["user"].query("event_timestamp == @AS_OF") for n, r in (("c", clean), ("p", poisoned))}
     assert final["p"].user_spend_90d.mean() > 1000 * final["c"].user_spend_90d.mean()
@@ -115,8 +148,15 @@ def test_snapshots_equal_a_recomputation_by_hand(clean: Run, group: str) -> None
             if group == "user"
             else reference.item_row(clean.raw, row.item_id, until, now)
         )
+        assert len(expected) >= 35
         for name, value in expected.items():
             np.testing.assert_array_equal(np.float32(row[name]), np.float32(value), err_msg=f"{name} of {row.iloc[:2]}")
+
+
+def test_histories_equal_a_recomputation_by_hand(clean: Run) -> None:
+    for _, row in clean.snapshots["user"].sample(40, random_state=2).iterrows():
+        until, _ = reference.moments(row.event_timestamp, AS_OF)
+        assert row.user_history.tolist() == reference.history(clean.raw, row.user_id, until)
 
 
 @pytest.mark.parametrize("group", ["user", "item"])
@@ -134,7 +174,9 @@ def test_every_snapshot_an_example_needs_exists_once_and_was_available(clean: Ru
 def test_snapshots_hold_every_feature_in_order_without_gaps(clean: Run) -> None:
     for group, table in clean.snapshots.items():
         features = SCHEMA.group(group)  # type: ignore[arg-type]
-        assert list(table.columns) == [KEYS[group], "event_timestamp", "created_timestamp", *(f.name for f in features)]
+        more = ["user_history"] if group == "user" else []
+        expected = [KEYS[group], "event_timestamp", "created_timestamp", *(f.name for f in features), *more]
+        assert list(table.columns) == expected
         assert not table.isna().any().any()
         for feature in features:
             values = np.stack(table[feature.name]) if feature.width > 1 else table[feature.name].to_numpy()

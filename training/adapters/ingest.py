@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from deploy.settings import Settings
-from training.adapters import deskdrop, files, movielens
+from training.adapters import beauty, deskdrop, files, lastfm, movielens, tafeng
 from training.adapters.canonical import write_raw
 from training.adapters.source import Source
 from training.errors import DataError
@@ -16,21 +17,38 @@ from training.sample.truth import FILE as TRUTH_FILE
 
 Adapter = Callable[[Path | None], tuple[Source, Mapping[str, pa.Table]]]
 
-ADAPTERS: dict[str, Adapter] = {"movielens": movielens.read, "deskdrop": deskdrop.read, "files": files.read}
+ADAPTERS: dict[str, Adapter] = {
+    adapter.SOURCE.name: adapter.read for adapter in (movielens, deskdrop, tafeng, beauty, lastfm)
+}
 
 
-def ingest(settings: Settings) -> dict[str, int]:
-    """Write settings.raw from the configured source; returns rows by table. Raises DataError, then nothing changed."""
+def ingest(settings: Settings, full: bool = False, overlap: int = files.OVERLAP) -> dict[str, Any]:
+    """Write settings.raw from the configured source; returns rows by table. Raises DataError, then nothing changed.
+
+    Only source `files` is incremental and looks at `full` and `overlap`; the others are read whole.
+    """
+    if settings.source == files.NAME:
+        return _files(settings, full, overlap)
     if settings.source == SAMPLE.name:
         return sample(settings)
     if settings.source not in ADAPTERS:
-        known = ", ".join((SAMPLE.name, *ADAPTERS))
+        known = ", ".join((SAMPLE.name, *ADAPTERS, files.NAME))
         raise DataError(f"source {settings.source}: unknown; set TRIDENT_SOURCE to one of {known}")
-    source, tables = ADAPTERS[settings.source](settings.data)
+    if settings.data is not None and settings.data_folder is None:
+        raise DataError(f"{settings.data}: source {settings.source} reads a folder of this machine, not a URL")
+    source, tables = ADAPTERS[settings.source](settings.data_folder)
     return write_raw(settings.raw, source, tables)
 
 
-def sample(settings: Settings) -> dict[str, int]:
+def _files(settings: Settings, full: bool, overlap: int) -> dict[str, Any]:
+    from training.adapters.files.ingest import ingest as read
+    from training.pipeline.session import open_session
+
+    with open_session(settings) as spark:
+        return read(spark, settings, full, overlap)
+
+
+def sample(settings: Settings) -> dict[str, Any]:
     """Write settings.raw with a generated sample and the truth behind it."""
     tables, truth = generate(settings.size, settings.seed)
     return write_raw(settings.raw, SAMPLE, tables, extra=lambda folder: truth.save(folder / TRUTH_FILE))

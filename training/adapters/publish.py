@@ -1,5 +1,6 @@
 """Writing a folder so that it is never half written; what a kill leaves between two renames is put back."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,3 +25,15 @@ def publish(folder: Path) -> Iterator[Path]:
         folder.rename(previous)
     partial.rename(folder)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """Put a folder of finished files at `target` without copying them where the file system has hard links."""
+    shutil.copytree(source, target, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

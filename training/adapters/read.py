@@ -1,6 +1,6 @@
 """Reading a source's files. Every failure is one `DataError` that names the file, the column and the rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ def require(folder: Path | None, name: str) -> Path:
     return path
 
 
-def read_csv(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    """The named columns (None: all) as text, empty = null. gzip by suffix."""
+def read_csv(
+    path: Path, columns: Sequence[str] | None, delimiter: str = ",", names: Sequence[str] | None = None
+) -> pa.Table:
+    """The named columns (None: all) as text, empty = null. gzip by suffix; `names` for a file without header."""
     broken: list[str] = []
 
     def remember(row: pa.csv.InvalidRow) -> str:
@@ -39,10 +41,11 @@ def read_csv(path: Path, columns: Sequence[str] | None) -> pa.Table:
         return "skip"
 
     try:
-        header = _header(path)
+        header = names or _header(path, delimiter)
         content = pa.csv.read_csv(
             path,
-            parse_options=pa.csv.ParseOptions(invalid_row_handler=remember, newlines_in_values=True),
+            read_options=pa.csv.ReadOptions(column_names=names),
+            parse_options=_parsing(delimiter, remember),
             convert_options=pa.csv.ConvertOptions(
                 column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=True, null_values=[""]
             ),
@@ -138,10 +141,13 @@ def seconds(path: Path, name: str, column: pa.ChunkedArray) -> npt.NDArray[np.in
     return np.asarray(parsed, np.int64)
 
 
-def _header(path: Path) -> list[str]:
-    tolerant = pa.csv.ParseOptions(invalid_row_handler=lambda _: "skip", newlines_in_values=True)
-    with pa.csv.open_csv(path, parse_options=tolerant) as reader:
+def _header(path: Path, delimiter: str) -> Sequence[str]:
+    with pa.csv.open_csv(path, parse_options=_parsing(delimiter, lambda _: "skip")) as reader:
         return [str(name) for name in reader.schema.names]
+
+
+def _parsing(delimiter: str, broken: Callable[[pa.csv.InvalidRow], str]) -> pa.csv.ParseOptions:
+    return pa.csv.ParseOptions(delimiter=delimiter, invalid_row_handler=broken, newlines_in_values=True)
 
 
 def _one_line(error: BaseException) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from feature_repo.vectors import Floats
+from feature_repo.vectors import Floats, Ints
 from model_repository.contract import EMBEDDING_WIDTH
-from training.dataset import Dataset, Ints, Pairs
+from training.dataset import Dataset, Pairs
 from training.models.towers import Tower, TwoTower
 
 Report = Callable[[str, int, int], None]
@@ -80,6 +80,7 @@ def _epoch(
         loss = model.loss(
             torch.from_numpy(dataset.users.rows[pairs.users[rows]]),
             torch.from_numpy(dataset.items.rows[pairs.items[rows]]),
+            torch.from_numpy(dataset.content_of(pairs.items[rows])),
             torch.from_numpy(codes[rows]),
             torch.from_numpy(log_q[codes[rows]]),
         )
@@ -97,7 +98,8 @@ def _batches(rows: int, size: int, seed: int) -> Iterator[Ints]:
 
 
 @torch.inference_mode()
-def embed(tower: Tower, rows: Floats, chunk: int = 8192) -> Floats:
-    """[n, group width] → [n, EMBEDDING_WIDTH]."""
-    parts = [tower(torch.from_numpy(rows[i : i + chunk])).numpy() for i in range(0, len(rows), chunk)]
+def embed(tower: Tower, *inputs: Floats, chunk: int = 8192) -> Floats:
+    """The tower's inputs [n, width] → [n, EMBEDDING_WIDTH]."""
+    starts = range(0, len(inputs[0]), chunk)
+    parts = [tower(*(torch.from_numpy(rows[i : i + chunk]) for rows in inputs)).numpy() for i in starts]
     return np.concatenate(parts) if parts else np.empty((0, EMBEDDING_WIDTH), np.float32)

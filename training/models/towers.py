@@ -1,8 +1,9 @@
 """The two towers: 256-ReLU-BatchNorm-Dropout, 128-ReLU, 128, L2-normalised, over a feature group's columns.
 
 A tower takes the raw columns of `feature_repo.schema`, in order: scalars are compressed by sign·log1p and
-standardised, codes are embedded, affinity vectors go through log(1 + 50·share), near the scale a softmax over tastes
-has. All of it is in the exported graph.
+standardised, codes are embedded, shares go through log(1 + 50·share), near the scale a softmax over tastes has, text
+stays as it is. The item tower also reads the item's content: title embedding and image. All of it is in the exported
+graph.
 """
 
 from typing import cast
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from feature_repo.schema import SCHEMA, Feature, Group
+from feature_repo.feature import Kind
+from feature_repo.schema import CONTENT_WIDTH, SCHEMA, Feature, Group
 from feature_repo.vectors import Floats
 from model_repository.contract import EMBEDDING_WIDTH
 
 CODE_WIDTH = 8  # columns a code is embedded into
+CONTENT_HIDDEN = 64  # columns the content is projected to
 DROPOUT = 0.1
 SHARE_SCALE = 50.0
 
@@ -26,17 +29,16 @@ class FeatureEncoder(nn.Module):
     def __init__(self, group: Group) -> None:
         super().__init__()
         features = SCHEMA.group(group)
-        self._group = group
         self._codes = [f for f in features if f.kind == "code"]
         self.embeddings = nn.ModuleList(nn.Embedding(f.cardinality, CODE_WIDTH) for f in self._codes)
-        scalars = _columns([f for f in features if f.kind == "scalar"])
-        self.register_buffer("scalars", torch.tensor(scalars))
+        scalars = _columns(features, "scalar")
+        self.register_buffer("scalars", scalars)
         self.register_buffer("mean", torch.zeros(len(scalars)))
         self.register_buffer("scale", torch.ones(len(scalars)))
-        self.register_buffer(
-            "vectors", torch.tensor(_columns([f for f in features if f.kind == "vector"]), dtype=torch.int64)
-        )
-        self.width = len(scalars) + len(cast(Tensor, self.vectors)) + CODE_WIDTH * len(self._codes)
+        self.register_buffer("shares", _columns(features, "shares"))
+        self.register_buffer("vectors", _columns(features, "vector"))
+        plain = sum(f.width for f in features if f.kind != "code")
+        self.width = plain + CODE_WIDTH * len(self._codes)
 
     def fit(self, rows: Floats) -> None:
         """Set the scalars' mean and scale from rows [n, group width]."""
@@ -47,7 +49,8 @@ class FeatureEncoder(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Encode."""
         scalars = (_squeeze(rows[:, cast(Tensor, self.scalars)]) - self.mean) * self.scale
-        blocks = [scalars, torch.log1p(SHARE_SCALE * rows[:, cast(Tensor, self.vectors)].clamp_min(0.0))]
+        shares = torch.log1p(SHARE_SCALE * rows[:, cast(Tensor, self.shares)].clamp_min(0.0))
+        blocks = [scalars, shares, rows[:, cast(Tensor, self.vectors)]]
         for feature, embedding in zip(self._codes, self.embeddings, strict=True):
             code = rows[:, SCHEMA.offset(feature.name)].to(torch.int64)
             blocks.append(embedding(code.clamp(0, feature.cardinality - 1)))
@@ -55,13 +58,13 @@ class FeatureEncoder(nn.Module):
 
 
 class Tower(nn.Module):
-    """[b, group width] → [b, EMBEDDING_WIDTH], unit length."""
+    """[b, group width] → [b, EMBEDDING_WIDTH], unit length. `more`: columns a subclass adds to the encoded ones."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, more: int = 0) -> None:
         super().__init__()
         self.encoder = FeatureEncoder(group)
         self.layers = nn.Sequential(
-            nn.Linear(self.encoder.width, 256),
+            nn.Linear(self.encoder.width + more, 256),
             nn.ReLU(),
             nn.BatchNorm1d(256),
             nn.Dropout(DROPOUT),
@@ -75,28 +78,44 @@ class Tower(nn.Module):
         return nn.functional.normalize(self.layers(self.encoder(rows)), dim=1)
 
 
+class ItemTower(Tower):
+    """[b, ITEM_WIDTH] and the content [b, CONTENT_WIDTH] → [b, EMBEDDING_WIDTH], unit length."""
+
+    def __init__(self) -> None:
+        super().__init__("item", CONTENT_HIDDEN)
+        self.content = nn.Sequential(nn.Linear(CONTENT_WIDTH, CONTENT_HIDDEN), nn.ReLU(), nn.Dropout(DROPOUT))
+
+    def forward(self, rows: Tensor, content: Tensor) -> Tensor:  # type: ignore[override]
+        """Embed; content has unit length, so its columns are scaled to the others' size."""
+        said = self.content(content * CONTENT_WIDTH**0.5)
+        return nn.functional.normalize(self.layers(torch.cat([self.encoder(rows), said], dim=1)), dim=1)
+
+
 class TwoTower(nn.Module):
     """User and item tower with the learnable temperature of their softmax."""
 
     def __init__(self) -> None:
         super().__init__()
         self.user = Tower("user")
-        self.item = Tower("item")
+        self.item = ItemTower()
         self.log_temperature = nn.Parameter(torch.tensor(np.log(0.1), dtype=torch.float32))
 
-    def loss(self, users: Tensor, items: Tensor, item_ids: Tensor, log_q: Tensor) -> Tensor:
+    def loss(self, users: Tensor, items: Tensor, contents: Tensor, item_ids: Tensor, log_q: Tensor) -> Tensor:
         """In-batch sampled softmax with logQ correction (Yi et al., RecSys 2019, eq. 5).
 
-        users [b, U], items [b, I]: the positive pairs; item_ids [b] integers; log_q [b]: log sampling probability
-        of each item. Another row's item that is the same item is no negative.
+        users [b, U], items [b, I] with contents [b, C]: the positive pairs; item_ids [b] integers; log_q [b]: log
+        sampling probability of each item. Another row's item that is the same item is no negative.
         """
-        logits = self.user(users) @ self.item(items).T / self.log_temperature.exp().clamp(0.01, 1.0) - log_q
+        similarity = self.user(users) @ self.item(items, contents).T
+        logits = similarity / self.log_temperature.exp().clamp(0.01, 1.0) - log_q
         same = (item_ids[:, None] == item_ids[None, :]) & ~torch.eye(len(item_ids), dtype=torch.bool)
         return nn.functional.cross_entropy(logits.masked_fill(same, -1e9), torch.arange(len(item_ids)))
 
 
-def _columns(features: list[Feature]) -> list[int]:
-    return [SCHEMA.offset(f.name) + i for f in features for i in range(f.width)]
+def _columns(features: tuple[Feature, ...], kind: Kind) -> Tensor:
+    """Columns of the features of a kind: [n] int64."""
+    columns = [SCHEMA.offset(f.name) + n for f in features if f.kind == kind for n in range(f.width)]
+    return torch.tensor(columns, dtype=torch.int64)
 
 
 def _squeeze(values: Tensor) -> Tensor:

@@ -49,3 +49,8 @@ def snapshot_at(moment: datetime) -> datetime:
 def final_day(as_of: datetime) -> int:
     """The day of the snapshot that holds everything through as_of: the next midnight, or as_of where it is one."""
     return -((EPOCH - as_of) // DAY)
+
+
+def midnight_before(moment: datetime) -> datetime:
+    """The start of the day a moment falls on."""
+    return EPOCH + (moment - EPOCH) // DAY * DAY

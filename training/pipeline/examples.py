@@ -6,32 +6,37 @@ drawn uniformly from those that existed. Then `clicked` means engaged, and `samp
 the items not acted on that was drawn, the same for every row of a group.
 """
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as fn
 
 from training.adapters.source import Source
-from training.pipeline.actions import ENGAGED
+from training.pipeline.actions import CONTEXT, ENGAGED
 from training.pipeline.clock import available_at, day_of, served_day
+from training.pipeline.depth import with_depth
 from training.pipeline.split import boundaries, split_of
 
 NEGATIVES = 9
-COLUMNS = ("request_id", "user_id", "item_id", "position", "timestamp", "device", "country", "placement", "grade",
+SAID = tuple(name for name in CONTEXT if name != "session_id")  # of the request, kept for its context features
+COLUMNS = ("request_id", "user_id", "item_id", "position", "timestamp", *SAID, "placement", "session_depth", "grade",
            "clicked", "purchased", "split", "user_snapshot", "item_snapshot", "sampling_rate")  # fmt: skip
 
 
-def examples(source: Source, actions: DataFrame, impressions: DataFrame, items: DataFrame, seed: int) -> DataFrame:
+def examples(
+    source: Source, actions: DataFrame, days: DataFrame, impressions: DataFrame, items: DataFrame, seed: int
+) -> DataFrame:
     """One row per (group, item) with `COLUMNS`."""
     if source.has_impressions:
-        rows = _shown(actions, impressions)
+        rows = _windowed(source, _shown(actions, impressions))
     else:
-        positives = _engaged(actions, items)
-        rows = _with_rate(positives.unionByName(_drawn(positives, items, seed)))
-    return _windowed(source, rows).select(*COLUMNS)
+        positives = _engaged(days, items)
+        rows = _windowed(source, _with_rate(positives.unionByName(_drawn(positives, items, seed))))
+    return with_depth(rows, actions).select(*COLUMNS)
 
 
-def pairs(source: Source, actions: DataFrame) -> DataFrame:
-    """Distinct (user, item, day) with an event, at the moment of the first: ids, grade, split, snapshots, context."""
-    return _windowed(source, _first_of_day(actions)).drop("date")
+def pairs(source: Source, days: DataFrame) -> DataFrame:
+    """Distinct (user, item, day) with an event, at the moment of the first: ids, grade, split, snapshots."""
+    rows = days.select("user_id", "item_id", "first.timestamp", "grade")
+    return _windowed(source, rows)
 
 
 def _windowed(source: Source, rows: DataFrame) -> DataFrame:
@@ -60,22 +65,14 @@ def _labels(actions: DataFrame, *keys: str) -> DataFrame:
     )
 
 
-def _engaged(actions: DataFrame, items: DataFrame) -> DataFrame:
+def _engaged(days: DataFrame, items: DataFrame) -> DataFrame:
     """The positives of each (user, day) at the moment of their first event, with the size of the catalogue."""
-    rows = _first_of_day(actions, fn.max((fn.col("event_type") == "purchase").cast("int")).alias("purchased"))
+    rows = days.select("user_id", "item_id", fn.col("day").alias("date"), "first.*", "grade", "purchased")
     group = fn.concat_ws("-", "user_id", fn.date_from_unix_date("date"))
     rows = rows.withColumns({
         "request_id": group, "clicked": fn.lit(1), "position": fn.lit(0), "placement": fn.lit(None).cast("string"),
     })  # fmt: skip
     return rows.join(fn.broadcast(_catalogue_sizes(items, rows.select("date"))), "date").drop("date")
-
-
-def _first_of_day(actions: DataFrame, *more: Column) -> DataFrame:
-    """One row per (user, item, date) with the moment, device and country of its first event and its grade."""
-    first = fn.min(fn.struct("timestamp", "device", "country")).alias("first")
-    days = actions.groupBy("user_id", "item_id", fn.col("day").alias("date"))
-    rows = days.agg(first, fn.max("grade").alias("grade"), *more)
-    return rows.select("*", "first.*").drop("first")
 
 
 def _catalogue_sizes(items: DataFrame, dates: DataFrame) -> DataFrame:

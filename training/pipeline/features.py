@@ -1,10 +1,14 @@
-"""Clean tables → vocabularies, examples, pairs, and the snapshots that would have served them.
+"""Clean tables → vocabularies, contents, examples, pairs, and the snapshots that would have served them.
 
-    tables ── codes ── actions ──┬── examples, pairs ── which (key, day) are needed
-                                 └── user and item snapshots of exactly those, of everyone at the windows' starts,
-                                     and of everyone through as_of (the final one)
+    tables ── codes, contents ── actions, item-days ──┬── examples, pairs ── which (key, day) are needed
+                                                      └── user and item snapshots of exactly those, of everyone at
+                                                          the windows' starts, of everyone through as_of (the final)
+
+What several stages read (actions, item-days) goes to Parquet beside the output and is removed at the end: memory
+stays bounded whatever the size.
 """  # fmt: skip
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +21,10 @@ from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
 from training.adapters.publish import publish
 from training.adapters.source import Source, read_source
+from training.content.write import CONTENT, write_content
 from training.errors import DataError
 from training.pipeline import vocabulary
-from training.pipeline.actions import actions, with_codes
+from training.pipeline.actions import actions, item_days, with_codes, with_content
 from training.pipeline.clock import day_of, snapshot_at
 from training.pipeline.examples import examples, pairs
 from training.pipeline.items import item_snapshots
@@ -28,13 +33,15 @@ from training.pipeline.split import boundaries
 from training.pipeline.users import user_snapshots
 
 SPLITS = "splits.json"
+WORK = ".work"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """Clean tables as features need them."""
+    """Clean tables as features need them; `days` as of `actions.item_days`."""
 
     actions: DataFrame
+    days: DataFrame
     impressions: DataFrame
     items: DataFrame
     users: DataFrame
@@ -45,20 +52,25 @@ def features(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     require_tables(settings)
     source = read_source(settings.raw)
     with publish(settings.features) as folder:
+        content = write_content(settings.tables / "items", folder / CONTENT, settings.title_cache, folder)
         tables = read_tables(spark, settings.tables, folder)
         by_split = {
-            "examples": examples(source, tables.actions, tables.impressions, tables.items, settings.seed),
-            "pairs": pairs(source, tables.actions),
+            "examples": examples(source, tables.actions, tables.days, tables.impressions, tables.items, settings.seed),
+            "pairs": pairs(source, tables.days),
         }
-        for name, rows in by_split.items():
-            rows.write.parquet(str(folder / name))
-        labelled, positives = (spark.read.parquet(str(folder / name)) for name in by_split)
+        labelled, positives = (_written(rows, folder / name) for name, rows in by_split.items())
         _write_snapshots(source, tables, _used(labelled).union(_used(positives)), folder)
-        counts = _counts(labelled, positives)
-        document = _document(source, counts)
+        document = _document(source, _counts(labelled, positives)) | {"titles": asdict(content)}
         (folder / SPLITS).write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        shutil.rmtree(folder / WORK)
         spark.catalog.clearCache()
     return document
+
+
+def _written(rows: DataFrame, path: Path) -> DataFrame:
+    """The rows, written and read back."""
+    rows.write.parquet(str(path))
+    return rows.sparkSession.read.parquet(str(path))
 
 
 def require_tables(settings: Settings) -> None:
@@ -68,15 +80,17 @@ def require_tables(settings: Settings) -> None:
 
 
 def read_tables(spark: SparkSession, folder: Path, output: Path) -> Tables:
-    """Clean tables with codes and days; the vocabularies go to `output`."""
+    """Clean tables with codes, contents and days; the vocabularies and what several stages read go to `output`."""
     events, impressions, items, users = (
         spark.read.parquet(str(folder / name)) for name in ("events", "impressions", "items", "users")
     )
     words = vocabulary.build(items)
     words.save(output)
-    coded = with_codes(items, words).persist()
+    coded = with_content(with_codes(items, words), spark.read.parquet(str(output / CONTENT))).persist()
+    acted = _written(actions(events, coded), output / WORK / "actions")
     return Tables(
-        actions=actions(events, coded).persist(),
+        actions=acted,
+        days=_written(item_days(acted), output / WORK / "days"),
         impressions=impressions.withColumn("day", day_of("timestamp")),
         items=coded,
         users=users,
@@ -94,8 +108,8 @@ def _write_snapshots(source: Source, tables: Tables, used: DataFrame, folder: Pa
     born = tables.items.select("item_id", "born")
     users = request(used, tables.users.select("user_id"), "user_id", starts, at.as_of)
     items = request(used, born, "item_id", starts, at.as_of)
-    by_user = user_snapshots(source, users, tables.actions, tables.impressions, tables.users)
-    by_item = item_snapshots(source, items, tables.actions, tables.impressions, tables.items)
+    by_user = user_snapshots(source, users, tables.actions, tables.days, tables.impressions, tables.users)
+    by_item = item_snapshots(source, items, tables.actions, tables.days, tables.impressions, tables.items)
     by_user.write.parquet(str(folder / "user_snapshots"))
     by_item.write.parquet(str(folder / "item_snapshots"))
 
@@ -125,4 +139,5 @@ def _document(source: Source, counts: dict[str, dict[str, int]]) -> dict[str, An
         "minimum_positives": source.minimum_positives,
         "counts": counts,
         "schema": SCHEMA.hash,
+        "features": SCHEMA.counts(),
     }

@@ -6,8 +6,9 @@ from deploy.settings import Settings
 from training.adapters.source import read_source
 from training.pipeline.features import features as compute
 from training.pipeline.features import require_tables
+from training.pipeline.hourly import hourly as refresh
 from training.pipeline.session import open_session
-from training.pipeline.validate import validate as check
+from training.validation.validate import validate as check
 
 
 def validate(settings: Settings, allow_low_quality: bool = False) -> dict[str, Any]:
@@ -22,6 +23,13 @@ def features(settings: Settings) -> dict[str, Any]:
     require_tables(settings)
     with open_session(settings) as spark:
         return compute(spark, settings)
+
+
+def hourly(settings: Settings) -> dict[str, Any]:
+    """The catalogue as of now; returns what hourly.json says."""
+    require_tables(settings)
+    with open_session(settings) as spark:
+        return refresh(spark, settings)
 
 
 def pipeline(settings: Settings, allow_low_quality: bool = False) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from training.errors import DataError
 COMMON = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",  # what pandas writes; training.adapters.files makes moments of it
     "spark.sql.ansi.enabled": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -39,7 +40,7 @@ def open_session(settings: Settings) -> SparkSession:
     logging.getLogger("py4j").setLevel(logging.ERROR)
     options = COMMON | (LOCAL if settings.spark_master.startswith("local") else {})
     builder = SparkSession.builder.appName("trident").master(settings.spark_master)
-    builder = builder.config("spark.driver.memory", settings.spark_memory).config(map=dict(options))
+    builder = builder.config("spark.driver.memory", settings.spark_memory).config(map=options | settings.spark_conf)
     settings.logs.mkdir(parents=True, exist_ok=True)
     log = settings.logs / "spark.log"
     try:

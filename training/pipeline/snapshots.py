@@ -23,11 +23,21 @@ def request(
     for moment in moments:
         existing = everyone.filter(fn.col("born") <= fn.lit(moment)) if "born" in everyone.columns else everyone
         asked = asked.union(existing.select(key, fn.lit(served_day_at(moment)).alias("day")))
-    final = everyone.select(key, fn.lit(final_day(as_of)).alias("day"), fn.lit(True).alias("final"))
-    return asked.distinct().withColumn("final", fn.lit(False)).union(final)
+    return asked.distinct().withColumn("final", fn.lit(False)).union(final_request(everyone, key, as_of))
 
 
-def stamped(rows: DataFrame, key: str, as_of: datetime | None, features: dict[str, Column]) -> DataFrame:
+def final_request(everyone: DataFrame, key: str, as_of: datetime) -> DataFrame:
+    """(key, day, final) of everyone's final snapshot."""
+    return everyone.select(key, fn.lit(final_day(as_of)).alias("day"), fn.lit(True).alias("final"))
+
+
+def stamped(
+    rows: DataFrame,
+    key: str,
+    as_of: datetime | None,
+    features: dict[str, Column],
+    sequences: dict[str, Column] | None = None,
+) -> DataFrame:
     """The output columns in the schema's order and types. Raises ValueError when features and schema differ."""
     group = SCHEMA.by_name[next(iter(features))].group
     names = [f.name for f in SCHEMA.group(group)]
@@ -36,11 +46,10 @@ def stamped(rows: DataFrame, key: str, as_of: datetime | None, features: dict[st
         raise ValueError(f"{group} features differ from the schema: {differing}")
     served = fn.when(fn.col("final"), fn.lit(as_of)).otherwise(available_at(fn.col("day")))
     rows = rows.withColumn("now", fn.when(fn.col("final"), fn.lit(as_of)).otherwise(start_of(fn.col("day"))))
-    columns = [
-        column if SCHEMA.by_name[name].kind == "vector" else column.cast("float") for name, column in features.items()
-    ]
+    columns = [column if SCHEMA.by_name[name].width > 1 else column.cast("float") for name, column in features.items()]
     return rows.select(key, served.alias(TIMESTAMPS[0]), fn.col("now").alias(TIMESTAMPS[1]),
-                       *[c.alias(n) for c, n in zip(columns, names, strict=True)])  # fmt: skip
+                       *[c.alias(n) for c, n in zip(columns, names, strict=True)],
+                       *[c.alias(n) for n, c in (sequences or {}).items()])  # fmt: skip
 
 
 def click_rate(clicks: Column, shown: Column, source: Source) -> Column:
@@ -52,6 +61,16 @@ def age_days(timestamp: str) -> Column:
     """Days from a moment to `now`, at least 0; null where the moment is."""
     elapsed = fn.unix_micros("now") - fn.unix_micros(timestamp)
     return fn.when(fn.col(timestamp).isNotNull(), fn.greatest(elapsed / (DAY_SECONDS * 1_000_000), fn.lit(0.0)))
+
+
+def recency(timestamp: str, longest: float) -> Column:
+    """Days since a moment, at most `longest`; that too where there was none."""
+    return fn.least(fn.coalesce(age_days(timestamp), fn.lit(longest)), fn.lit(longest))
+
+
+def share(part: str, whole: str) -> Column:
+    """part / whole; 0 where the whole is 0."""
+    return fn.coalesce(fn.try_divide(part, whole), fn.lit(0.0))
 
 
 def rate(successes: Column, trials: Column, prior: tuple[float, float]) -> Column:
@@ -66,8 +85,14 @@ def code_in(column: str, vocabulary: tuple[str, ...]) -> Column:
     return fn.greatest(fn.coalesce(found, fn.lit(0)) - 1, fn.lit(0))
 
 
-def country_code(column: str) -> Column:
+def country_code(column: str | Column) -> Column:
     """`feature_repo.schema.country_code` as an expression."""
-    upper = fn.upper(fn.col(column))
+    letters = fn.col(column) if isinstance(column, str) else column
+    upper = fn.upper(letters)
     code = (fn.ascii(fn.substring(upper, 1, 1)) - ord("A")) * 26 + fn.ascii(fn.substring(upper, 2, 1)) - ord("A") + 1
-    return fn.when(fn.col(column).rlike("^[A-Za-z]{2}$"), code).otherwise(0)
+    return fn.when(letters.rlike("^[A-Za-z]{2}$"), code).otherwise(0)
+
+
+def language_code(column: str) -> Column:
+    """`feature_repo.schema.language_code` as an expression."""
+    return country_code(fn.split(fn.replace(fn.col(column), fn.lit("_"), fn.lit("-")), "-")[0])

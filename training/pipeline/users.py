@@ -1,40 +1,49 @@
-"""User snapshots: the features of a user as of a day."""
-
-from collections.abc import Iterator
+"""User snapshots: what a user did, rolled up as of a day; `profile` turns it into features."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as fn
 
-from feature_repo.schema import BRANDS, CATEGORIES, CVR_PRIOR, GENDERS, PRICE_BANDS, TIERS
+from feature_repo.schema import BRANDS, CATEGORIES, DAYPARTS, DEVICES, HISTORY, PRICE_BANDS, REDUCED_WIDTH
 from training.adapters.source import Source
-from training.pipeline.actions import MONEY, count_of
-from training.pipeline.rolling import first_occurrences, latest, sums, timeline
-from training.pipeline.snapshots import age_days, click_rate, code_in, country_code, rate, stamped
+from training.pipeline.actions import count_of, spending, weekend
+from training.pipeline.lanes import by_code, by_place, lane_names, lanes
+from training.pipeline.profile import user_features
+from training.pipeline.rolling import first_days, rolled, timeline
+from training.pipeline.snapshots import stamped
 
 KEY = "user_id"
-LONGEST_ABSENCE = 365.0
-AFFINITIES = {
-    "category_code": ("user_category_affinity", CATEGORIES),
-    "brand_code": ("user_brand_affinity", BRANDS),
-    "price_band": ("user_price_affinity", PRICE_BANDS),
-}
+DAYPART_HOURS = 24 // len(DAYPARTS)
+LARGEST = {"last_event": None, "last_click": None, "last_purchase": None, "highest": 90}
+# lanes of weight by code, of counts by daypart and device, of text components
+CODES = {"category_code": CATEGORIES, "brand_code": BRANDS, "price_band": PRICE_BANDS}
+COUNTED = {"daypart": len(DAYPARTS), "device_code": len(DEVICES)}
+FRAMES: dict[str, tuple[int | None, ...]] = {
+    "impressions": (7, 30, 90), "events": (7, 30, 90), "views": (7, 30, 90), "clicks": (7, 30, 90), "carts": (30, 90),
+    "favorites": (90,), "purchases": (30, 90), "active": (7, 30, 90), "sessions": (30,), "session_seconds": (30,),
+    "session_events": (30,), "items": (90, None), "new_items": (None,), "money": (90,), "priced": (90,),
+    "spend": (30, 90, None), "weight": (90,), "weekend": (90,),
+}  # fmt: skip
 
 
 def user_snapshots(
-    source: Source, requested: DataFrame, actions: DataFrame, impressions: DataFrame, users: DataFrame
+    source: Source, requested: DataFrame, actions: DataFrame, days: DataFrame, impressions: DataFrame, users: DataFrame
 ) -> DataFrame:
-    """Snapshots of the requested (user_id, day, final): [user_id, timestamps, one column per user feature]."""
+    """Snapshots of the requested (user_id, day, final): [user_id, timestamps, one column per feature, history]."""
     shown = impressions.groupBy(KEY, "day").agg(fn.count("*").alias("impressions"))
-    parts = (_daily(actions), shown, first_occurrences(actions, KEY, "item_id", "new_items"))
-    days = timeline(requested, parts, KEY, largest=("last_event",))
-    rolled = days.select(KEY, "day", "final", *_windows()).filter("final is not null")
-    return stamped(rolled.join(users, KEY), KEY, source.as_of, _features(source))
+    met = days.groupBy(KEY, "day").agg(fn.count("*").alias("items"))
+    parts = (_daily(actions), _sessions(actions), shown, met, first_days(days, KEY, "item_id", "new_items"))
+    table = timeline(requested, parts, KEY, tuple(LARGEST))
+    sums = rolled(table, KEY, {**FRAMES, **_lane_frames()}, LARGEST)
+    known = sums.withColumns(_weights()).join(users, KEY).join(_histories(days), KEY, "left")
+    return stamped(known, KEY, source.as_of, user_features(source), {"user_history": _history()})
 
 
 def _daily(actions: DataFrame) -> DataFrame:
-    """Measures per user and day, the weights by code among them."""
-    purchases = fn.when(fn.col("event_type") == "purchase", fn.col("money") * fn.col("quantity"))
-    return actions.groupBy(KEY, "day").agg(
+    """Measures per user and day, those by code in lanes."""
+    part = (fn.hour("timestamp") / DAYPART_HOURS).cast("int")
+    device = fn.coalesce(fn.array_position(fn.array(*map(fn.lit, DEVICES)), fn.col("device")) - 1, fn.lit(0))
+    rows = actions.withColumns({"daypart": part, "device_code": fn.greatest(device, fn.lit(0)), "one": fn.lit(1)})
+    return rows.groupBy(KEY, "day").agg(
         fn.count("*").alias("events"),
         fn.lit(1).alias("active"),
         count_of("view").alias("views"),
@@ -44,55 +53,64 @@ def _daily(actions: DataFrame) -> DataFrame:
         count_of("purchase").alias("purchases"),
         fn.sum("money").alias("money"),
         fn.count("money").alias("priced"),
-        fn.sum(purchases).alias("spend"),
+        fn.max("money").alias("highest"),
+        spending().alias("spend"),
         fn.max("timestamp").alias("last_event"),
+        _last("click").alias("last_click"),
+        _last("purchase").alias("last_purchase"),
         fn.sum("weight").alias("weight"),
-        *(fn.sum(fn.when(fn.col(code) == n, fn.col("weight"))).alias(name) for code, n, name in _codes()),
+        weekend().alias("weekend"),
+        *_in_lanes(),
     )
 
 
-def _codes() -> Iterator[tuple[str, int, str]]:
-    return ((code, n, f"{code}_{n}") for code, (_, width) in AFFINITIES.items() for n in range(width))
+def _in_lanes() -> list[Column]:
+    text = [fn.get("text", fn.lit(n)) * fn.col("weight") for n in range(REDUCED_WIDTH)]
+    values = {code: by_code(code, n, "weight") for code, n in CODES.items()}
+    values |= {code: by_code(code, n, "one") for code, n in COUNTED.items()} | {"text": by_place(text)}
+    return [
+        fn.sum(value).alias(name)
+        for code, columns in values.items()
+        for name, value in zip(lane_names(code, 2 * len(columns)), columns, strict=True)
+    ]
 
 
-def _windows() -> list[Column]:
-    frames = {
-        "events": 7, "impressions": 30, "views": 30, "clicks": 30, "active": 30, "carts": 90, "favorites": 90,
-        "purchases": 90, "money": 90, "priced": 90, "spend": 90, "weight": 90, "new_items": None,
-    }  # fmt: skip
-    simple = [sums(name, days, KEY).alias(name) for name, days in frames.items()]
-    by_code = [sums(name, 90, KEY).alias(name) for _, _, name in _codes()]
-    others = [sums("clicks", 90, KEY).alias("clicks_90d"), latest("last_event", KEY).alias("last_event")]
-    return [*simple, *others, *by_code]
+def _last(event_type: str) -> Column:
+    return fn.max(fn.when(fn.col("event_type") == event_type, fn.col("timestamp")))
 
 
-def _features(source: Source) -> dict[str, Column]:
-    clicks = fn.col("clicks")
-    return {
-        "user_age": fn.coalesce("age", fn.lit(0)),
-        "user_gender": code_in("gender", GENDERS),
-        "user_tier": code_in("tier", TIERS),
-        "user_country": country_code("country"),
-        "user_days_since_signup": fn.coalesce(age_days("signup_at"), fn.lit(0.0)),
-        "user_impressions_30d": fn.col("impressions"),
-        "user_events_7d": fn.col("events"),
-        "user_views_30d": fn.col("views"),
-        "user_clicks_30d": clicks,
-        "user_carts_90d": fn.col("carts"),
-        "user_favorites_90d": fn.col("favorites"),
-        "user_purchases_90d": fn.col("purchases"),
-        "user_ctr_30d": click_rate(clicks, fn.col("impressions"), source),
-        "user_cvr_90d": rate(fn.col("purchases"), fn.col("clicks_90d"), CVR_PRIOR),
-        "user_days_since_event": fn.least(
-            fn.coalesce(age_days("last_event"), fn.lit(LONGEST_ABSENCE)), fn.lit(LONGEST_ABSENCE)
-        ),
-        "user_mean_price_90d": fn.coalesce(fn.try_divide(fn.col("money"), fn.col("priced")) / MONEY, fn.lit(0.0)),
-        "user_spend_90d": fn.col("spend") / MONEY,
-        "user_unique_items": fn.col("new_items"),
-        "user_active_days_30d": fn.col("active"),
-        **{name: _affinity(code, width) for code, (name, width) in AFFINITIES.items()},
-    }
+def _sessions(actions: DataFrame) -> DataFrame:
+    """Sessions, their seconds and events per user and day; without a session id a day is one session."""
+    sessions = actions.groupBy(KEY, "day", "session_id").agg(
+        fn.count("*").alias("session_events"),
+        (fn.unix_seconds(fn.max("timestamp")) - fn.unix_seconds(fn.min("timestamp"))).alias("session_seconds"),
+    )
+    return sessions.groupBy(KEY, "day").agg(
+        fn.count("*").alias("sessions"),
+        fn.sum("session_seconds").alias("session_seconds"),
+        fn.sum("session_events").alias("session_events"),
+    )
 
 
-def _affinity(code: str, width: int) -> Column:
-    return fn.array(*[(fn.col(f"{code}_{n}") / (fn.col("weight") + 1)).cast("float") for n in range(width)])
+def _lane_frames() -> dict[str, tuple[int, ...]]:
+    widths = {**CODES, **COUNTED, "text": REDUCED_WIDTH}
+    return {name: (90,) for code, n in widths.items() for name in lane_names(code, n)}
+
+
+def _weights() -> dict[str, Column]:
+    """Weight by code as one array for each kind of code."""
+    packed = {code: [fn.col(f"{name}_90") for name in lane_names(code, n)] for code, n in CODES.items()}
+    return {f"{code}_weights": lanes(packed[code], n) for code, n in CODES.items()}
+
+
+def _histories(days: DataFrame) -> DataFrame:
+    """Every user's entries in order of time: [user_id, entries]."""
+    ordered = fn.sort_array(fn.collect_list(fn.struct("day", "last", "item_id", "entry")))
+    return days.groupBy(KEY).agg(fn.transform(ordered, lambda row: row["entry"]).alias("entries"))
+
+
+def _history() -> Column:
+    """The latest entries before the snapshot's day, latest first; `items_ever` says how many there are."""
+    start = fn.greatest(fn.col("items_ever") - (HISTORY - 1), fn.lit(1)).cast("int")
+    latest = fn.slice("entries", start, fn.least("items_ever", fn.lit(HISTORY)).cast("int"))
+    return fn.coalesce(fn.reverse(latest), fn.array().cast("array<bigint>"))

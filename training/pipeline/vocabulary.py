@@ -25,6 +25,12 @@ class Vocabulary:
         (folder / FILE).write_bytes(orjson.dumps(asdict(self), option=orjson.OPT_INDENT_2))
 
 
+def load(folder: Path) -> Vocabulary:
+    """The vocabulary of a features folder."""
+    stored = orjson.loads((folder / FILE).read_bytes())
+    return Vocabulary(**{name: tuple(values) for name, values in stored.items()})
+
+
 def build(items: DataFrame) -> Vocabulary:
     """Count the catalogue: at most 31 categories and brands, 6 quantiles of the price."""
     return Vocabulary(

@@ -19,6 +19,9 @@ CHUNK = 2048
 HOURS = np.array([2, 1, 1, 1, 1, 2, 4, 6, 7, 7, 7, 8, 9, 8, 7, 7, 8, 9, 11, 13, 14, 13, 9, 5], float)
 WEEKDAYS = np.array([1.0, 0.95, 0.95, 1.0, 1.1, 1.35, 1.3])  # Monday first
 DEVICE_SHARES = (0.62, 0.28, 0.08, 0.02)  # mobile, desktop, tablet, tv
+SYSTEMS = np.array([["ios", "android"], ["windows", "macos"], ["ios", "android"], ["android", "other"]])  # by device
+REFERRERS = ("direct", "search", "social", "email", "ads", "internal")
+REFERRER_SHARES = (0.35, 0.3, 0.12, 0.08, 0.05, 0.1)
 PLACEMENT_SHARES = (0.5, 0.2, 0.2, 0.05, 0.05)  # home, search, product, cart, email
 
 Floats = npt.NDArray[np.float32]
@@ -34,6 +37,8 @@ class Sessions:
     device: Ints
     country: Ints
     placement: Ints
+    system: npt.NDArray[np.str_]
+    referrer: npt.NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,7 +70,16 @@ def sessions(world: World, rng: np.random.Generator) -> Sessions:
     abroad = rng.integers(0, int(world.users.country.max()) + 1, n)
     country = np.where(rng.random(n) < 0.03, abroad, world.users.country[user])
     placement = rng.choice(len(PLACEMENT_SHARES), n, p=PLACEMENT_SHARES)
-    return Sessions(user=user, start=start, device=device, country=country, placement=placement)
+    told = rng.spawn(1)[0]  # what nothing else depends on
+    return Sessions(
+        user=user,
+        start=start,
+        device=device,
+        country=country,
+        placement=placement,
+        system=SYSTEMS[device, told.integers(0, 2, n)],
+        referrer=told.choice(REFERRERS, n, p=REFERRER_SHARES),
+    )
 
 
 def _moments(n: int, rng: np.random.Generator) -> Ints:

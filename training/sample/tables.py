@@ -7,7 +7,7 @@ import pyarrow as pa
 from feature_repo.schema import DEVICES, PLACEMENTS
 from training.adapters.canonical import SCHEMAS, table
 from training.sample.behaviour import SHOWN, Actions, Sessions
-from training.sample.words import ADJECTIVES, BRANDS, CATEGORIES, COUNTRIES, LANGUAGES
+from training.sample.words import ADJECTIVES, BRANDS, CATEGORIES, COUNTRIES, LANGUAGES, TIME_ZONES
 from training.sample.world import World
 
 Ints = npt.NDArray[np.int64]
@@ -66,8 +66,8 @@ def impressions(world: World, visits: Sessions, shown: Ints) -> pa.Table:
         "position": np.tile(np.arange(1, SHOWN + 1, dtype=np.int32), len(visits)),
         "timestamp": _moments(visits.start[session]),
         "placement": np.array(PLACEMENTS[1:])[visits.placement[session]],
-        "device": np.array(DEVICES[1:])[visits.device[session]],
-        "country": np.array(COUNTRIES)[visits.country[session]],
+        "session_id": _names("s", session),
+        **_said(visits, session),
     }
     return table(SCHEMAS["impressions"], columns, len(session))
 
@@ -83,13 +83,25 @@ def events(world: World, visits: Sessions, actions: Actions) -> pa.Table:
         "timestamp": _moments(a.timestamp),
         "session_id": _names("s", session),
         "request_id": pa.array(_names("r", session).astype(object), pa.string(), mask=~a.attributed),
-        "device": np.array(DEVICES[1:])[visits.device[session]],
-        "country": np.array(COUNTRIES)[visits.country[session]],
+        **_said(visits, session),
         "price": world.items.price[a.item],
         "quantity": pa.array(a.quantity, pa.int32(), mask=a.quantity == 0),
         "event_id": _names("e", np.arange(n)),
     }
     return table(SCHEMAS["events"], columns, n)
+
+
+def _said(visits: Sessions, session: Ints) -> dict[str, Strings]:
+    """What each session's requests say of themselves."""
+    country = visits.country[session]
+    return {
+        "device": np.array(DEVICES[1:])[visits.device[session]],
+        "country": np.array(COUNTRIES)[country],
+        "os": visits.system[session],
+        "language": np.array(LANGUAGES)[country],
+        "time_zone": np.array(TIME_ZONES)[country],
+        "referrer": visits.referrer[session],
+    }
 
 
 def _distinct(visits: Sessions, a: Actions) -> Actions:

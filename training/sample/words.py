@@ -31,3 +31,4 @@ ADJECTIVES = (
 
 COUNTRIES = ("US", "DE", "FR", "GB", "IN", "BR")
 LANGUAGES = ("en", "de", "fr", "en", "en", "pt")
+TIME_ZONES = ("America/New_York", "Europe/Berlin", "Europe/Paris", "Europe/London", "Asia/Kolkata", "America/Sao_Paulo")

@@ -13,9 +13,8 @@ from deploy.local.errors import EarlyDeathError, NotReadyError, PortInUseError
 from deploy.local.processes import groups
 from deploy.local.processes.ports import Port, listeners, refuse_occupied
 from deploy.local.processes.spawn import exit_code, finish, spawn
-from deploy.local.runtime.environment import child_environment
 from deploy.local.runtime.logs import reason
-from deploy.settings import ROOT, Settings
+from deploy.settings import ROOT, Settings, child_environment
 
 
 class Server(ABC):

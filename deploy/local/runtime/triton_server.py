@@ -9,9 +9,8 @@ from deploy.local import layout
 from deploy.local.errors import PlatformError
 from deploy.local.processes.ports import Port
 from deploy.local.readiness import http_status
-from deploy.local.runtime.environment import child_environment
 from deploy.local.runtime.server import Server
-from deploy.settings import ROOT, Settings
+from deploy.settings import ROOT, Settings, child_environment
 
 OUR_BACKENDS = ROOT / "deploy" / "triton" / "backends"
 SHM_BYTES = 8 << 20

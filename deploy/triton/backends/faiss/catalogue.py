@@ -1,9 +1,10 @@
 """One generation of the catalogue: a FAISS index and, row for row, the item table it points into.
 
 Files of a version folder (all written by the exporter, memory-mapped here):
-`index.faiss`; `keys.npy` int64 [n]; `ids.npy` uint8 [n, width], UTF-8 padded with NUL; `features.npy` float32
-[n, features]; `rules.npy` float32 [n, columns]; `regions.npy` uint64 [n, words], bit b set where the item may be
-shown in region b, bit 0 standing for every country without a bit; `table.json`: sizes, search settings, and
+`index.faiss`; `keys.npy` int64 [n]; `ids.npy` uint8 [n, width], UTF-8 padded with NUL; `features_<type>.npy` [n, m],
+a file for each storage type (`f4`, `f2`, `u1` …), answered together as float32; `rules.npy` float32 [n, columns];
+`regions.npy` uint64 [n, words], bit b set where the item may be shown in region b, bit 0 standing for every country
+without a bit; `table.json`: sizes, search settings, `feature_columns` {type: the features its columns are} and
 `regions` {country code: bit}.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 GPU_DEPTH = 2048  # GPU FAISS selects at most this many (GpuIndex.h, getMaxKSelection)
-TABLES = ("keys", "ids", "features", "rules", "regions")
+TABLES = ("keys", "ids", "rules", "regions")
 
 
 class CatalogueError(ValueError):
@@ -30,7 +31,8 @@ class Catalogue:
         faiss.omp_set_num_threads(threads)
         self.k = k
         self.facts = json.loads((folder / "table.json").read_text())
-        self._table: Arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in TABLES}
+        self._table: Arrays = {name: _map(folder / f"{name}.npy") for name in TABLES}
+        self._features = FeatureTable(folder, self.facts["feature_columns"])
         self._index = _open_index(str(folder / "index.faiss"), self.facts, gpu)
         self.size = int(self._index.ntotal)
         self._gpu = gpu is not None
@@ -87,7 +89,8 @@ class Catalogue:
 
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
         past = np.arange(self.k) >= count
-        taken = {name: self._table[name][rows] for name in ("keys", "ids", "features", "rules")}
+        taken = {name: self._table[name][rows] for name in ("keys", "ids", "rules")}
+        taken["features"] = self._features.take(rows)
         in_region = np.ones((*rows.shape, 1), np.float32)
         taken["rules"] = np.concatenate([taken["rules"], in_region], axis=2)
         for array in taken.values():
@@ -102,7 +105,8 @@ class Catalogue:
         }
 
     def _check(self) -> None:
-        sizes = {"index.faiss": self.size} | {f"{n}.npy": len(a) for n, a in self._table.items()}
+        tables = self._table | self._features.blocks
+        sizes = {"index.faiss": self.size} | {f"{name}.npy": len(array) for name, array in tables.items()}
         if set(sizes.values()) != {self.facts["items"]}:
             raise CatalogueError(f"table.json says {self.facts['items']} items, the files have {sizes}")
         if self._index.d != self.facts["dimension"] or self._index.metric_type != faiss.METRIC_INNER_PRODUCT:
@@ -110,6 +114,37 @@ class Catalogue:
                 f"index has dimension {self._index.d}, metric {self._index.metric_type}; "
                 f"expected {self.facts['dimension']}, inner product"
             )
+
+
+class FeatureTable:
+    """The features, stored by type; `columns` is table.json's `feature_columns`."""
+
+    def __init__(self, folder: Path, columns: Mapping[str, list[int]]) -> None:
+        self._columns = {f"features_{kind}": np.asarray(places, np.int64) for kind, places in columns.items()}
+        self.blocks: Arrays = {name: _map(folder / f"{name}.npy") for name in self._columns}
+        for name, kind in zip(self._columns, columns, strict=True):
+            block, wanted = self.blocks[name], len(self._columns[name])
+            if block.ndim != 2 or block.shape[1] != wanted or block.dtype != np.dtype(kind):
+                raise CatalogueError(f"{name}.npy is {block.dtype} {block.shape}, table.json says {wanted} columns")
+        places = np.sort(np.concatenate(list(self._columns.values())))
+        self.width = len(places)
+        if (places != np.arange(self.width)).any():
+            raise CatalogueError(f"feature_columns of table.json do not number {self.width} features once each")
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """[b, k] rows → [b, k, features] float32."""
+        result = np.empty((*rows.shape, self.width), np.float32)
+        for name, block in self.blocks.items():
+            result[..., self._columns[name]] = block[rows]
+        return result
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise CatalogueError(f"{path.name}: {error}") from None
+    return array
 
 
 def _keep(rows: np.ndarray, scores: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""The features themselves, one file for each group, in column order."""

@@ -1,0 +1,1 @@
+"""The data pipeline at growing sizes: seconds, peak memory, and whether time grows linearly."""
