@@ -18,6 +18,7 @@ import pyarrow as pa
 from feature_repo.context import context_arrays
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import Floats, Ints
+from training.content import basis
 from training.errors import DataError
 from training.tables import Contents, Snapshots, histories, ints, moments, read, texts
 
@@ -160,8 +161,9 @@ class Dataset:
 
     @cached_property
     def vocabulary_digest(self) -> str:
-        """SHA-256 of `vocabulary.json`: what the codes of categories, brands and price bands mean."""
-        return hashlib.sha256((self.folder / "vocabulary.json").read_bytes()).hexdigest()
+        """SHA-256 of vocabulary and content bases: what codes and text components mean."""
+        words = (self.folder / "vocabulary.json").read_bytes()
+        return hashlib.sha256(words + basis.digest(self.folder).encode()).hexdigest()
 
     def require(self, *splits: Split) -> None:
         """Raise DataError naming a split's window when it has no pairs or no examples."""

@@ -118,8 +118,8 @@ def test_a_basis_keeps_distances_where_the_data_has_no_more_dimensions() -> None
     vectors = (rng.normal(size=(200, 4)) @ rng.normal(size=(4, 30))).astype(np.float32)
     reduced = basis.fit(vectors, 8).reduce(vectors)
     wide, narrow = (np.linalg.norm(v[:, None] - v[None], axis=2) for v in (vectors, reduced))
-    np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=1e-3)
-    assert np.abs(reduced[:, 4:]).max() < 1e-3
+    np.testing.assert_allclose(narrow, wide, rtol=1e-3, atol=5e-3)
+    assert np.abs(reduced[:, 4:]).max() < 1e-2
 
 
 @pytest.mark.parametrize(("rows", "wide"), [(0, 5), (1, 5), (3, 5), (4, 0)])

@@ -106,8 +106,8 @@ def test_an_empty_day_and_a_missing_day_are_reported(spark: "SparkSession", tmp_
         "events/2026-01-05/hour=03/a.csv": day("2026-01-05"), "events/2026-01-05/_temporary/b.csv": "half",
         "impressions/date=2026-01-01/a.parquet": shown.slice(0, 0),
     })  # fmt: skip
-    for _ in range(2):
-        result = ingest(spark, settings)
+    for overlap in (7, 0):
+        result = ingest(spark, settings, overlap=overlap)
         assert result["days"]["events"]["missing"] == ["2026-01-03", "2026-01-04"]
         assert result["days"]["events"]["empty"] == ["2026-01-02"]
         assert result["days"]["impressions"]["empty"] == ["2026-01-01"]
@@ -139,7 +139,9 @@ def test_a_killed_run_leaves_the_tables_of_before_and_the_next_one_completes(
     _kill_while_writing(shop)
     assert _events(shop) == before
     shop.raw.rename(shop.raw.with_name("raw.previous"))  # as if killed between the two renames
-    assert ingest(spark, shop)["events"] == sum(_events(shop).values()) == LAST + 8 * 9
+    result = ingest(spark, shop)
+    assert result["days"]["events"] == {"read": 8, "kept": LAST, "missing": [], "empty": []}
+    assert result["events"] == sum(_events(shop).values()) == LAST + 8 * 9
     assert not list(shop.workspace.glob("raw.*"))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.validation.activity import Activity
-from training.validation.fences import Spread, distributions, spreads
+from training.validation.fences import QUANTILES, Spread, distributions, spreads
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -55,10 +55,11 @@ def test_a_table_without_rows_has_no_odd_days() -> None:
 
 
 def _spread(values: list[float]) -> Spread:
-    quantiles = np.quantile(values, [0, 0.25, 0.5, 0.75, 1], method="inverted_cdf")
-    whole = all(float(value).is_integer() for value in values)
-    names = ("smallest", "first", "median", "third", "largest")
-    return Spread(**dict(zip(names, map(float, quantiles), strict=True)), deviation=float(np.std(values)), whole=whole)
+    smallest, first, median, third, largest, *even = np.quantile(values, QUANTILES, method="inverted_cdf").tolist()
+    return Spread(
+        smallest=smallest, first=first, median=median, third=third, largest=largest,
+        deviation=float(np.abs(np.array(even) - median).mean()), whole=all(float(v).is_integer() for v in values),
+    )  # fmt: skip
 
 
 def test_fences_are_three_interquartile_ranges_out() -> None:
@@ -66,10 +67,9 @@ def test_fences_are_three_interquartile_ranges_out() -> None:
 
 
 def test_where_half_of_the_values_are_equal_the_deviation_takes_over() -> None:
-    values = [1.0] * 90 + [2.0] * 9 + [50.0]
-    upper = _spread(values).fences[1]
-    assert upper == pytest.approx(1 + 3 * 1.349 * np.std(values))
-    assert 2 < upper < 50
+    values = [1.0] * 80 + [2.0] * 19 + [50.0]
+    mean_deviation = (19 * 1 + 49) / 100
+    assert _spread(values).fences[1] == pytest.approx(1 + 3 * 1.349 * 1.2533 * mean_deviation)
     assert _spread([5.0, 5.0]).fences == (5.0, 5.0)
 
 

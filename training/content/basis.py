@@ -4,6 +4,7 @@ A line is trained on what its basis made of titles and images, so whoever comput
 the same one: `content_basis.npz` stands beside the vocabulary and counts like it.
 """
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from feature_repo.vectors import Floats
 
 FILE = "content_basis.npz"
 MOST_ROWS = 50_000  # the basis is fitted on at most so many vectors
+DIGITS = 4  # kept, so that the order of the rows it was fitted on does not matter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,8 @@ def fit(vectors: Floats, width: int) -> Basis:
     axes = np.zeros((wide, width))
     axes[:, :known] = vectors_by_value[:, ::-1][:, :known]
     signs = np.sign(axes[np.abs(axes).argmax(0), np.arange(width)])
-    return Basis(mean=mean.astype(np.float32), axes=(axes * np.where(signs < 0, -1.0, 1.0)).astype(np.float32))
+    axes = axes * np.where(signs < 0, -1.0, 1.0)
+    return Basis(mean=mean.round(DIGITS).astype(np.float32), axes=axes.round(DIGITS).astype(np.float32))
 
 
 def save(folder: Path, **bases: Basis) -> None:
@@ -52,3 +55,9 @@ def load(folder: Path, name: str) -> Basis:
     """One basis of a features folder."""
     with np.load(folder / FILE) as stored:
         return Basis(mean=stored[f"{name}_mean"], axes=stored[f"{name}_axes"])
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the bases of a features folder: what text and image components mean."""
+    with np.load(folder / FILE) as stored:
+        return hashlib.sha256(b"".join(stored[name].tobytes() for name in sorted(stored.files))).hexdigest()

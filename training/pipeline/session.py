@@ -22,14 +22,12 @@ COMMON = {
     "spark.ui.showConsoleProgress": "false",
     "spark.log.level": "ERROR",
 }
-LOCAL = {
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.sql.shuffle.partitions": "4",
-    "spark.default.parallelism": "4",
-    # a local run is over before the optimising compiler would pay
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC",
-}
+LOCAL = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.default.parallelism": "4"}
+LARGE_MIB = 16  # of Parquet, about 700,000 events with their impressions
+PARTITION_MIB = 8  # of Parquet; what a task sorts of it in memory is ten times as much
+# A short run is over before the optimising compiler would pay. In a long one the methods that Spark generates for our
+# wide rows are larger than the JVM compiles by default.
+SHORT_RUN, LONG_RUN = "-XX:TieredStopAtLevel=1 -XX:+UseParallelGC", "-XX:-DontCompileHugeMethods -XX:+UseParallelGC"
 
 
 def open_session(settings: Settings) -> SparkSession:
@@ -38,7 +36,7 @@ def open_session(settings: Settings) -> SparkSession:
     What the JVM prints goes to `spark.log` below settings.logs.
     """
     logging.getLogger("py4j").setLevel(logging.ERROR)
-    options = COMMON | (LOCAL if settings.spark_master.startswith("local") else {})
+    options = COMMON | (LOCAL | _sized(_input_mib(settings)) if settings.spark_master.startswith("local") else {})
     builder = SparkSession.builder.appName("trident").master(settings.spark_master)
     builder = builder.config("spark.driver.memory", settings.spark_memory).config(map=options | settings.spark_conf)
     settings.logs.mkdir(parents=True, exist_ok=True)
@@ -48,6 +46,21 @@ def open_session(settings: Settings) -> SparkSession:
             return builder.getOrCreate()
     except PySparkRuntimeError:
         raise DataError(f"Spark did not start, see {log}; it needs Java 17 (openjdk-17-jre-headless)") from None
+
+
+def _sized(mib: float) -> dict[str, str]:
+    """Options of a local session by how much it will read; on a cluster its own defaults and AQE decide."""
+    return {
+        "spark.sql.shuffle.partitions": str(max(4, int(mib / PARTITION_MIB))),
+        "spark.driver.extraJavaOptions": LONG_RUN if mib > LARGE_MIB else SHORT_RUN,
+    }
+
+
+def _input_mib(settings: Settings) -> float:
+    """MiB of the raw tables, or of the source's folder where that is more; 0 where neither is on this machine."""
+    folders = [folder for folder in (settings.raw, settings.data_folder) if folder is not None and folder.is_dir()]
+    sizes = [sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) for folder in folders]
+    return max(sizes, default=0) / 2**20
 
 
 @contextmanager

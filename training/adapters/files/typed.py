@@ -22,7 +22,7 @@ from training.errors import DataError
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 DATE = r"^\d{4}-\d{2}"
 COMPACT = (r"^(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})", "$1-$2-$3T$4:$5:$6")
-OFFSET = (r"([T ].*[+-]\d{2})(\d{2})$", "$1:$2")
+MINUTES = (r"([T ]\d{2}:\d{2})(Z|[+-]\d{2}:?\d{2})$", "$1:00$2")  # Spark wants seconds before a zone
 LAST_SECOND = 253_402_300_799  # of the year 9999
 LARGEST_WHOLE = 2**53  # of a double
 UNREADABLE = "\ufffd"  # what a byte that is not UTF-8 becomes
@@ -120,7 +120,7 @@ def _text(column: Column, kind: str) -> Column | None:
 
 def _moment(column: Column, kind: str) -> Column | None:
     if kind == "string":
-        iso = fn.regexp_replace(fn.regexp_replace(fn.trim(column), *COMPACT), *OFFSET)
+        iso = fn.regexp_replace(fn.regexp_replace(fn.trim(column), *COMPACT), *MINUTES)
         moment = fn.when(iso.rlike(DATE), iso).try_cast("timestamp")  # without a date it would be today's
         return fn.coalesce(_of_seconds(_number(column, kind)), moment)
     if kind == NANOS:
