@@ -87,6 +87,21 @@ def bench(
 
 
 @app.command()
+def store(
+    users: Annotated[int, typer.Option(min=1)] = 1_000_000,
+    save: Annotated[Path | None, typer.Option(help="also write the document to this file")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bytes per user and rows per second of the online store, beside Feast's own rows."""
+    from perf.machine import facts
+    from perf.store import measure
+
+    rows = measure(load_settings(), users)
+    _show(rows)
+    _finish({"machine": facts(), "store": rows}, as_json, save)
+
+
+@app.command()
 def pipeline(
     events: Annotated[list[int] | None, typer.Option(min=1000, help="events of a size; may be repeated")] = None,
     keep: Annotated[bool, typer.Option(help="keep the generated workspaces")] = False,

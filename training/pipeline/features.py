@@ -28,7 +28,7 @@ from training.pipeline.actions import actions, item_days, with_codes, with_conte
 from training.pipeline.clock import day_of, snapshot_at
 from training.pipeline.examples import examples, pairs
 from training.pipeline.items import item_snapshots
-from training.pipeline.snapshots import request
+from training.pipeline.snapshots import request, write_snapshots
 from training.pipeline.split import boundaries
 from training.pipeline.users import user_snapshots
 
@@ -110,8 +110,8 @@ def _write_snapshots(source: Source, tables: Tables, used: DataFrame, folder: Pa
     items = request(used, born, "item_id", starts, at.as_of)
     by_user = user_snapshots(source, users, tables.actions, tables.days, tables.impressions, tables.users)
     by_item = item_snapshots(source, items, tables.actions, tables.days, tables.impressions, tables.items)
-    by_user.write.parquet(str(folder / "user_snapshots"))
-    by_item.write.parquet(str(folder / "item_snapshots"))
+    write_snapshots(by_user, folder / "user_snapshots")
+    write_snapshots(by_item, folder / "item_snapshots")
 
 
 def _counts(labelled: DataFrame, positives: DataFrame) -> dict[str, dict[str, int]]:

@@ -28,7 +28,7 @@ from training.pipeline import vocabulary
 from training.pipeline.actions import actions, item_days, with_codes, with_content
 from training.pipeline.clock import day_of, midnight_before
 from training.pipeline.items import item_snapshots
-from training.pipeline.snapshots import final_request
+from training.pipeline.snapshots import final_request, write_snapshots
 from training.validation.read import read_raw
 from training.validation.rules import CHECKS, CLEAN, judge
 
@@ -104,7 +104,8 @@ def _snapshots(
 def _append(rows: DataFrame, folder: Path, prefix: str) -> None:
     """Put the rows' files into a finished folder; what an earlier try left under the prefix is replaced."""
     draft = folder.with_name(".hourly")
-    rows.write.mode("overwrite").parquet(str(draft))
+    shutil.rmtree(draft, ignore_errors=True)
+    write_snapshots(rows, draft)
     for left in folder.glob(f"{prefix}*"):
         left.unlink()
     for part in draft.glob("*.parquet"):

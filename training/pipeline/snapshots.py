@@ -1,6 +1,7 @@
 """What user and item snapshots share: requested pairs, ages, smoothed rates, codes, and the columns of the output."""
 
 from datetime import datetime
+from pathlib import Path
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as fn
@@ -50,6 +51,11 @@ def stamped(
     return rows.select(key, served.alias(TIMESTAMPS[0]), fn.col("now").alias(TIMESTAMPS[1]),
                        *[c.alias(n) for c, n in zip(columns, names, strict=True)],
                        *[c.alias(n) for n, c in (sequences or {}).items()])  # fmt: skip
+
+
+def write_snapshots(rows: DataFrame, folder: Path) -> None:
+    """Write snapshots as Parquet: floats make poor dictionaries, trying costs a third of the time of writing."""
+    rows.write.option("parquet.enable.dictionary", "false").option("compression", "zstd").parquet(str(folder))
 
 
 def click_rate(clicks: Column, shown: Column, source: Source) -> Column:
