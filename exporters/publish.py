@@ -19,6 +19,7 @@ from exporters.manifest import Manifest, read, verify
 from exporters.server import Server
 from exporters.table import POPULAR
 from exporters.traffic import TrafficStore, replace_file
+from feature_repo.materialize import connect, write_displays
 from feature_repo.schema import SCHEMA
 from feature_repo.store import items_as_of
 from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, recommend_name
@@ -46,6 +47,8 @@ def publish(settings: Settings, number: int, report: Report, promote: bool = Tru
     report("golden queries through Triton")
     line = Line(manifest.line, settings.lines / str(manifest.line))
     figures = Golden(settings=settings, manifest=manifest, line=line, release=folder).check(server)
+    with connect(settings) as client:
+        write_displays(client, settings.tables / "items")
     store = TrafficStore(settings)
     store.write_popular(
         Popular(release=number, items=json.loads((folder / CANDIDATE_SEARCH.name / POPULAR).read_text()))

@@ -9,7 +9,7 @@ Dtype = Literal["float32", "float16", "uint16", "uint8", "int64"]
 
 CODE_LIMITS = {"uint8": 256, "uint16": 65_536}
 
-CATEGORIES = 32  # codes 0…31 by frequency in the training window; 0 = other
+CATEGORIES = 32  # codes 0…31 by frequency in the catalogue; 0 = other
 BRANDS = 32
 PRICE_BANDS = 8  # 0 = no price
 COUNTRIES = 677  # two-letter codes, see `schema.country_code`; 0 = unknown

@@ -75,22 +75,14 @@ def pack_batch(batch: "pa.RecordBatch", computed_at: int) -> dict[str, bytes]:
     return dict(zip(map(user_key, batch["user_id"].to_pylist()), packed, strict=True))
 
 
-def write_packed(client: Any, rows: dict[str, bytes]) -> list[bytes | None]:
-    """Write rows in one round trip; returns what was there before, in order."""
-    pipeline = client.pipeline(transaction=False)
-    pipeline.mget(list(rows))
-    pipeline.mset(rows)
-    before: list[bytes | None] = pipeline.execute()[0]
-    return before
-
-
 def _write_users(store: "FeatureStore", client: Any, settings: Settings, now: datetime, full: bool) -> tuple[int, int]:
     users = changed = 0
     for batch in _final_batches(settings.features / "user_snapshots", now):
         rows = pack_batch(batch, int(now.timestamp()))
-        before = write_packed(client, rows)
+        before = client.mget(list(rows))
         new = [full or _says_else(old, row) for old, row in zip(before, rows.values(), strict=True)]
         _write_feast(store, batch, np.array(new))
+        client.mset(rows)  # last: a packed row that is there says that Feast has it as well
         users, changed = users + len(rows), changed + sum(new)
     return users, changed
 

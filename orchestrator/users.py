@@ -150,6 +150,8 @@ class Users:
         if row is None:
             self._unknown.put(user_id, True)
             return unknown
+        if marker := self._traffic.materialized:  # a Feast row that was not written again is still true
+            row = replace(row, computed_at=max(row.computed_at, int(marker.as_of)))
         expiry = ("EX", self._policy.written_row_ttl_s, "NX")
         self._writer.command("row", ("SET", user_key(user_id), pack_user_row(row), *expiry))
         return self._known(row, "feast", shown)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from deploy.settings import Settings
-from feature_repo.materialize import BATCH, connect, materialize, pack_batch, write_packed
+from feature_repo.materialize import BATCH, connect, materialize, pack_batch
 from feature_repo.rows import user_key
 from feature_repo.store import as_of, names
 from perf.errors import PerfError
@@ -35,7 +35,7 @@ def measure(settings: Settings, users: int) -> list[dict[str, object]]:
 def _packed(client: Any, rows: list[bytes], users: int) -> dict[str, object]:
     before, started = _used(client), time.monotonic()
     for batch in _batches(rows, users):
-        write_packed(client, batch)
+        client.mset(batch)
     seconds = time.monotonic() - started
     return {
         "store": "packed rows",

@@ -9,6 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from redis import RedisError
 
 from deploy.settings import Settings
 from feature_repo import store
@@ -86,6 +87,22 @@ def test_a_full_redis_fails_leaves_the_marker_and_the_rows(settings: Settings) -
         finally:
             client.config_set("maxmemory", "0")
         assert (client.get(marker_key()), client.get(user_key("u1"))) == before
+
+
+def test_what_failed_between_the_two_stores_is_written_by_the_next_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feast import FeatureStore
+
+    def full(*_: object, **__: object) -> None:
+        raise RedisError("OOM")
+
+    age(settings, "u1", 77)
+    with monkeypatch.context() as broken:
+        broken.setattr(FeatureStore, "write_to_online_store", full)
+        with pytest.raises(store.StoreError, match="OOM"):
+            materialize(settings)
+    assert materialize(settings)["changed"] == 1
 
 
 def test_no_redis_is_one_line(settings: Settings) -> None:

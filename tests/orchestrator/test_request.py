@@ -111,9 +111,16 @@ async def test_a_row_found_through_feast_is_written_back_packed(running: Running
     written = unpack_user_row(running.world.store.values[user_key("late")])
     np.testing.assert_array_equal(written.values, found.values)
     np.testing.assert_array_equal(written.history, found.history)
-    assert written.computed_at == found.computed_at
+    assert abs(written.computed_at - found.computed_at) <= 1
     await running.recommend("late")
     assert running.world.rows.asked == ["late"]
+
+
+async def test_a_feast_row_that_did_not_change_for_long_is_as_fresh_as_the_last_materialisation(running: Running):
+    tenth = int(time.time()) - 10 * 86_400
+    running.world.rows.rows["quiet"] = UserRow(values=user_row(), history=history(), computed_at=tenth)
+    answer = await running.recommend("quiet")
+    assert answer["degraded"] is None
 
 
 @pytest.mark.parametrize(

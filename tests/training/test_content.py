@@ -129,3 +129,19 @@ def test_a_basis_of_too_few_vectors_has_zero_axes(rows: int, wide: int) -> None:
     assert found.axes.shape == (wide, 8)
     assert np.isfinite(found.axes).all()
     assert found.reduce(vectors).shape == (rows, 8)
+
+
+def test_an_unusable_basis_is_fitted_again(written: Path, tmp_path: Path) -> None:
+    """The first catalogue had neither titles nor images; the next one has both."""
+    write_content(catalogue(tmp_path / "before", [None, None]), tmp_path / CONTENT, written / "cache", tmp_path)
+    write_content(written / "items", tmp_path / CONTENT, written / "cache", tmp_path)
+    assert pq.read_table(tmp_path / CONTENT).equals(pq.read_table(written / "features" / CONTENT))
+
+
+def test_images_of_another_width_get_a_basis_of_their_own_and_titles_keep_theirs(written: Path, tmp_path: Path) -> None:
+    before = basis.load(written / "features", "text")
+    basis.save(tmp_path, text=before, image=basis.load(written / "features", "image"))
+    items = catalogue(tmp_path / "items", ["an unseen kettle", "a lamp"], [[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]])
+    assert write_content(items, tmp_path / CONTENT, written / "cache", tmp_path).pictured == 2
+    assert np.array_equal(basis.load(tmp_path, "text").axes, before.axes)
+    assert len(basis.load(tmp_path, "image").mean) == 4

@@ -19,6 +19,7 @@ from feature_repo.schema import SCHEMA, Feature, Group
 from feature_repo.vectors import Floats, item_key
 from tests.ports import isolated_settings
 from training.__main__ import app
+from training.content import basis
 from training.dataset import Dataset
 from training.drift import examples, reference
 from training.drift.compare import against
@@ -99,6 +100,8 @@ def write_features(folder: Path) -> None:
     snapshots(folder, "item_content", "content", [DAYS[0]], rng)
     write(folder / "examples", shown(rng))
     (folder / "vocabulary.json").write_text("{}")
+    nothing = np.zeros((0, 1), np.float32)
+    basis.save(folder, text=basis.fit(nothing, 1), image=basis.fit(nothing, 1))
     bounds = {"as_of": AS_OF, "test_start": DAYS[7], "validation_start": DAYS[4], "train_start": DAYS[0]}
     facts = {"schema": SCHEMA.hash, "as_of": AS_OF, "boundaries": bounds}
     (folder / "splits.json").write_bytes(orjson.dumps(facts))

@@ -118,8 +118,8 @@ def test_what_happened_but_could_not_be_served_yet_changes_no_example(clean: Run
 
     keys = ["request_id", "item_id"]
     shared = clean.examples.merge(poisoned.examples[keys], on=keys).sort_values(keys)
-    during = shared[(shared.timestamp >= POISONED_FROM) & (shared.timestamp < available)]
-    after = shared[shared.timestamp >= available]
+    during = shared[(shared.timestamp >= POISONED_FROM) & (shared.timestamp <= available)]
+    after = shared[shared.timestamp > available]
     assert len(during) > 100
     for rows, same in ((during, True), (after, False)):
         one, other = served(clean, rows), served(poisoned, rows)
@@ -168,7 +168,7 @@ def test_every_snapshot_an_example_needs_exists_once_and_was_available(clean: Ru
         joined = rows.merge(table, left_on=[key, snapshot], right_on=[key, "event_timestamp"], how="left")
         assert joined.event_timestamp.notna().all()
         age = rows.timestamp - rows[snapshot]
-        assert age.between(timedelta(0), timedelta(days=1), inclusive="left").all()
+        assert age.between(timedelta(0), timedelta(days=1), inclusive="right").all()
 
 
 def test_snapshots_hold_every_feature_in_order_without_gaps(clean: Run) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.adapters.publish import publish
-from training.adapters.source import Source, write_source
+from training.adapters.source import Source, now_of, write_source
 from training.errors import DataError
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -66,13 +66,12 @@ def _array(column: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
 
 
 def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
-    """The latest moment in events and impressions. Raises DataError when there is none."""
+    """"Now" by the latest moment in events and impressions. Raises DataError when there is none."""
     moments = [pc.max(tables[name]["timestamp"]).as_py() for name in ("events", "impressions") if name in tables]
     known = [moment for moment in moments if moment is not None]
     if not known:
         raise DataError("events: column timestamp: no value in any row, so there is no moment to call now")
-    latest: datetime = max(known)
-    return latest.astimezone(UTC)
+    return now_of(max(known).astimezone(UTC))
 
 
 def write_raw(

@@ -1,7 +1,7 @@
 """What a source of data declares about itself; stored as raw/source.json and read by every later stage."""
 
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class Source:
     def at(self, as_of: datetime) -> "Source":
         """The same source with its moment "now" fixed."""
         return Source(**{**{n: getattr(self, n) for n in self.__slots__}, "as_of": as_of})
+
+
+def now_of(latest: datetime) -> datetime:
+    """The moment "now" of a source by its largest timestamp: that moment, or the end of the day where it is a date."""
+    return latest + timedelta(days=1) if latest.time() == time() else latest
 
 
 def write_source(folder: Path, source: Source, rows: dict[str, int]) -> None:

@@ -24,6 +24,7 @@ from training.pipeline.clock import EPOCH
 
 CONTENT = "item_content"
 BATCH = 16_384
+NO_IMAGES = basis.fit(np.empty((0, 0), np.float32), IMAGE_WIDTH)
 LISTS = {"item_text": REDUCED_WIDTH, "content_text": TEXT_WIDTH, "content_image": IMAGE_WIDTH}
 SCHEMA = pa.schema([
     ("item_id", pa.string()), ("item_key", pa.int64()), ("event_timestamp", pa.timestamp("us", tz="UTC")),
@@ -44,16 +45,13 @@ class Written:
 def write_content(items: Path, target: Path, cache: Path, features: Path) -> Written:
     """Write the content of the clean `items` table to the folder `target`; titles are cached below `cache`.
 
-    The bases of the `features` folder are used, because lines were trained on them; where it has none they are
-    fitted and written.
+    The bases of the `features` folder are used, because lines were trained on them; where it has none that fits they
+    are fitted and written.
     """
     source = ds.dataset(items, format="parquet")
     titles = TitleCache(cache / PACKAGE)
     encoded = _fill(source, titles)
-    if not (features / basis.FILE).exists():
-        text, image = _fitted(source, titles, _image_width(source))
-        basis.save(features, text=text, image=image)
-    bases = basis.load(features, "text"), basis.load(features, "image")
+    bases = _bases(source, titles, features)
     target.mkdir(exist_ok=True)
     count: Counter[str] = Counter()
     with pq.ParquetWriter(target / "part-0.parquet", SCHEMA) as writer:
@@ -83,6 +81,25 @@ def _image_width(source: ds.Dataset) -> int:
         widths.update(batch["image_vector"].value_lengths().drop_null().to_pylist())
     widths.pop(0, None)
     return widths.most_common(1)[0][0] if widths else 0
+
+
+def _bases(source: ds.Dataset, titles: TitleCache, features: Path) -> tuple[Basis, Basis]:
+    """Bases of titles and images: the known ones where they fit, else fitted ones, which are known from then on."""
+    wide = _image_width(source)
+    text, image = _known(features, "text", TEXT_WIDTH), _known(features, "image", wide) if wide else NO_IMAGES
+    if text is None or image is None:
+        fitted = _fitted(source, titles, wide)
+        text, image = text or fitted[0], image or fitted[1]
+        basis.save(features, text=text, image=image)
+    return text, image
+
+
+def _known(features: Path, name: str, wide: int) -> Basis | None:
+    """A known basis that makes something of vectors of this width."""
+    if not (features / basis.FILE).exists():
+        return None
+    known = basis.load(features, name)
+    return known if len(known.mean) == wide and known.axes.any() else None
 
 
 def _fitted(source: ds.Dataset, titles: TitleCache, wide: int) -> tuple[Basis, Basis]:

@@ -14,6 +14,7 @@ GRADES = {"view": 1, "click": 1, "add_to_cart": 2, "favorite": 2, "purchase": 3}
 ENGAGED = ("click", "add_to_cart", "favorite", "purchase")
 LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 MONEY = 10_000  # prices are summed as integers, so that a sum does not depend on the order of its rows
+MOST_PRICE, MOST_QUANTITY = 1e8, 10_000  # more counts as so much: sums of integers have an end
 TEXT = 1_000  # as are the components of a title
 CONTEXT = ("device", "os", "country", "language", "time_zone", "referrer", "session_id")
 OF_ITEM = ("category_code", "brand_code", "price_band", "item_key", "text")
@@ -47,8 +48,8 @@ def actions(events: DataFrame, items: DataFrame) -> DataFrame:
         day_of("timestamp").alias("day"),
         lookup("event_type", WEIGHTS).alias("weight"),
         lookup("event_type", GRADES).alias("grade"),
-        fn.round(price * MONEY).cast("long").alias("money"),
-        fn.coalesce("quantity", fn.lit(1)).alias("quantity"),
+        fn.when(price.isNotNull(), fn.round(fn.least(price, fn.lit(MOST_PRICE)) * MONEY)).cast("long").alias("money"),
+        fn.least(fn.coalesce("quantity", fn.lit(1)), fn.lit(MOST_QUANTITY)).alias("quantity"),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Days and availability, as Spark expressions and as plain values.
 
 Features are materialised daily at 00:00 UTC and can be served `DELAY` later: snapshot D holds what happened before
-D 00:00 and serves every moment t with D + DELAY ≤ t, until the next one does. A day is an integer, days since 1970.
+D 00:00 and serves every moment t with D + DELAY < t, until the next one does. A day is an integer, days since 1970.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ from pyspark.sql import functions as fn
 
 DELAY = timedelta(hours=1)
 DAY = timedelta(days=1)
+INSTANT = timedelta(microseconds=1)
 DAY_SECONDS = 86_400
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -22,7 +23,7 @@ def day_of(timestamp: str) -> Column:
 
 def served_day(timestamp: str) -> Column:
     """The snapshot that serves a moment."""
-    shifted = fn.timestamp_micros(fn.unix_micros(timestamp) - fn.lit(DELAY // timedelta(microseconds=1)))
+    shifted = fn.timestamp_micros(fn.unix_micros(timestamp) - fn.lit(DELAY // INSTANT + 1))
     return fn.unix_date(fn.to_date(shifted))
 
 
@@ -38,7 +39,7 @@ def start_of(day: Column) -> Column:
 
 def served_day_at(moment: datetime) -> int:
     """`served_day` of one moment."""
-    return (moment - DELAY - EPOCH) // DAY
+    return (moment - DELAY - INSTANT - EPOCH) // DAY
 
 
 def snapshot_at(moment: datetime) -> datetime:

@@ -80,7 +80,8 @@ def _catalogue_sizes(items: DataFrame, dates: DataFrame) -> DataFrame:
     births = items.groupBy(day_of("born").alias("date")).agg(fn.count("*").alias("births"))
     asked = births.unionByName(dates.distinct(), allowMissingColumns=True)
     days = asked.groupBy("date").agg(fn.sum("births").alias("births"))
-    return days.select("date", fn.sum("births").over(Window.orderBy("date")).alias("total"))
+    born = fn.coalesce(fn.sum("births").over(Window.orderBy("date")), fn.lit(0))
+    return days.select("date", fn.greatest(born, fn.lit(1)).alias("total"))
 
 
 def _drawn(positives: DataFrame, items: DataFrame, seed: int) -> DataFrame:

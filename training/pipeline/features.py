@@ -21,6 +21,7 @@ from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
 from training.adapters.publish import publish
 from training.adapters.source import Source, read_source
+from training.content import basis
 from training.content.write import CONTENT, write_content
 from training.errors import DataError
 from training.pipeline import vocabulary
@@ -52,8 +53,11 @@ def features(spark: SparkSession, settings: Settings) -> dict[str, Any]:
     require_tables(settings)
     source = read_source(settings.raw)
     with publish(settings.features) as folder:
+        previous = _previous(settings.features)
+        if previous is not None:
+            shutil.copyfile(previous / basis.FILE, folder / basis.FILE)
         content = write_content(settings.tables / "items", folder / CONTENT, settings.title_cache, folder)
-        tables = read_tables(spark, settings.tables, folder)
+        tables = read_tables(spark, settings.tables, folder, previous)
         by_split = {
             "examples": examples(source, tables.actions, tables.days, tables.impressions, tables.items, settings.seed),
             "pairs": pairs(source, tables.days),
@@ -79,12 +83,20 @@ def require_tables(settings: Settings) -> None:
         raise DataError(f"{settings.tables}: missing; run `python -m training validate` first")
 
 
-def read_tables(spark: SparkSession, folder: Path, output: Path) -> Tables:
+def _previous(folder: Path) -> Path | None:
+    """Features computed before by this schema, whose codes and content bases are kept where they still hold."""
+    path = folder / SPLITS
+    return folder if path.exists() and orjson.loads(path.read_bytes())["schema"] == SCHEMA.hash else None
+
+
+def read_tables(spark: SparkSession, folder: Path, output: Path, previous: Path | None) -> Tables:
     """Clean tables with codes, contents and days; the vocabularies and what several stages read go to `output`."""
     events, impressions, items, users = (
         spark.read.parquet(str(folder / name)) for name in ("events", "impressions", "items", "users")
     )
     words = vocabulary.build(items)
+    if previous is not None:
+        words = vocabulary.inherited(words, vocabulary.load(previous))
     words.save(output)
     coded = with_content(with_codes(items, words), spark.read.parquet(str(output / CONTENT))).persist()
     acted = _written(actions(events, coded), output / WORK / "actions")

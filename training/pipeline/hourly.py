@@ -30,6 +30,7 @@ from training.pipeline.clock import day_of, midnight_before
 from training.pipeline.items import item_snapshots
 from training.pipeline.snapshots import final_request, write_snapshots
 from training.validation.read import read_raw
+from training.validation.report import MINIMUM_QUALITY
 from training.validation.rules import CHECKS, CLEAN, judge
 
 SNAPSHOTS = "item_snapshots"
@@ -60,18 +61,31 @@ def _clean(
     rows = read_raw(spark, settings.raw / name, name).rows
     if since is not None:
         rows = rows.filter(fn.col("timestamp") >= fn.lit(since))
-    tables = {key: spark.read.parquet(str(settings.tables / table)) for table, key in CHECKS[name].references}
-    known = {key: table.select(key) for key, table in tables.items()}
+    known = {key: _known(spark, settings, table, source).select(key) for table, key in CHECKS[name].references}
     return judge(rows, name, source, known).filter(fn.col("reason") == CLEAN).drop("reason")
 
 
+def _known(spark: SparkSession, settings: Settings, name: str, source: Source) -> DataFrame:
+    """Valid rows others may refer to: the items just replaced, and users judged again, because new ones act as well."""
+    stored = settings.tables / name
+    return spark.read.parquet(str(stored)) if name == "items" else _clean(spark, settings, name, source)
+
+
 def _catalogue(spark: SparkSession, settings: Settings, source: Source) -> dict[str, int]:
-    """Replace the clean items; returns how many there are and how many are new."""
+    """Replace the clean items; returns how many there are and how many are new. Raises DataError below the quality."""
     known = spark.read.parquet(str(settings.tables / "items")).select("item_id")
+    found = read_raw(spark, settings.raw / "items", "items")
+    rows = found.rows.count() + (found.malformed.count() if found.malformed is not None else 0)
     with publish(settings.tables / "items") as folder:
         _clean(spark, settings, "items", source).write.mode("overwrite").parquet(str(folder))
         items = spark.read.parquet(str(folder))
-        return {"items": items.count(), "new_items": items.join(known, "item_id", "left_anti").count()}
+        clean = items.count()
+        if not clean or clean < MINIMUM_QUALITY * rows:
+            raise DataError(
+                f"{settings.raw / 'items'}: {clean} of {rows} rows are clean, below {MINIMUM_QUALITY:.0%}; "
+                "`python -m training validate` says why"
+            )
+        return {"items": clean, "new_items": items.join(known, "item_id", "left_anti").count()}
 
 
 def _contents(spark: SparkSession, settings: Settings) -> DataFrame:
@@ -79,6 +93,9 @@ def _contents(spark: SparkSession, settings: Settings) -> DataFrame:
     words = vocabulary.load(settings.features)
     with publish(settings.features / CONTENT) as folder:
         write_content(settings.tables / "items", folder, settings.title_cache, settings.features)
+        now, before = (spark.read.parquet(str(path)) for path in (folder, settings.features / CONTENT))
+        gone = before.join(now.select("item_id"), "item_id", "left_anti")  # earlier snapshots still need theirs
+        gone.write.mode("append").parquet(str(folder))
     coded = with_codes(spark.read.parquet(str(settings.tables / "items")), words)
     return with_content(coded, spark.read.parquet(str(settings.features / CONTENT))).persist()
 

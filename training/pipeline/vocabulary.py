@@ -1,6 +1,7 @@
 """Codes of categories, brands and price bands: by frequency in the catalogue, 0 = other or unknown."""
 
 from dataclasses import asdict, dataclass
+from math import isclose
 from pathlib import Path
 
 import orjson
@@ -10,6 +11,7 @@ from pyspark.sql import functions as fn
 from feature_repo.schema import BRANDS, CATEGORIES, PRICE_BANDS
 
 FILE = "vocabulary.json"
+SAME_EDGE = 0.1  # price edges that moved by less keep their place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,18 @@ def build(items: DataFrame) -> Vocabulary:
     )
 
 
+def inherited(fresh: Vocabulary, previous: Vocabulary) -> Vocabulary:
+    """`fresh` with the codes of `previous` where they still hold, because the lines that serve were trained on them."""
+    near = len(fresh.price_edges) == len(previous.price_edges) and all(
+        isclose(a, b, rel_tol=SAME_EDGE) for a, b in zip(fresh.price_edges, previous.price_edges, strict=True)
+    )
+    return Vocabulary(
+        categories=_kept(fresh.categories, previous.categories),
+        brands=_kept(fresh.brands, previous.brands),
+        price_edges=previous.price_edges if near else fresh.price_edges,
+    )
+
+
 def category_code(vocabulary: Vocabulary) -> Column:
     """Code of the column `category`."""
     return _code("category", vocabulary.categories)
@@ -56,6 +70,13 @@ def price_band(vocabulary: Vocabulary) -> Column:
     for edge in vocabulary.price_edges:
         band = band + (fn.col("price") > edge).cast("int")
     return fn.when(fn.col("price").isNull(), 0).otherwise(band)
+
+
+def _kept(fresh: tuple[str, ...], previous: tuple[str, ...]) -> tuple[str, ...]:
+    """A name keeps its code; one that is no longer frequent gives its to a new one, the most frequent first."""
+    new = iter([name for name in fresh if name not in previous])
+    kept = [name if name in fresh else next(new, name) for name in previous]
+    return (*kept, *new)
 
 
 def _most_frequent(items: DataFrame, column: str, limit: int) -> tuple[str, ...]:

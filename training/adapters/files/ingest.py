@@ -30,7 +30,7 @@ from training.adapters.files.shapes import shapes
 from training.adapters.files.storage import File, Storage
 from training.adapters.files.typed import typed, unreadable
 from training.adapters.publish import link, publish
-from training.adapters.source import FILE, Source, write_source
+from training.adapters.source import FILE, Source, now_of, write_source
 from training.errors import DataError
 
 LOGS = ("events", "impressions")
@@ -172,7 +172,7 @@ def _latest(run: Run) -> datetime:
     moments = [one.latest for days in run.done.values() for one in days.values() if one.latest is not None]
     if not moments:
         raise DataError("events: column timestamp: no value in any row, so there is no moment to call now")
-    return partitions.moment(max(moments)).astimezone(UTC)
+    return now_of(partitions.moment(max(moments)).astimezone(UTC))
 
 
 def _days(run: Run) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def plan(layout: Layout, known: Partitions, overlap: int) -> Plan:
         day for day, files in layout.days.items()
         if day >= late or day not in known or known[day].fingerprint != fingerprint(files)
     ]  # fmt: skip
-    keep = [day for day in known if day not in read and (day < late or day in layout.days)]
+    keep = [day for day in known if day not in read and day < late]
     return Plan(read=sorted(read), keep=sorted(keep))
 
 
