@@ -233,3 +233,11 @@ def test_scores_follow_the_users_tastes(api: httpx.Client, settings: Settings) -
         sellable = utility[row][np.isfinite(utility[row])]
         better.append(float((utility[row][shown].mean() > sellable).mean()))
     assert np.mean(better) > 0.65  # 0.5 is what a random order reaches
+
+
+def test_the_line_carries_what_drift_is_measured_against(stack: Platform, settings: Settings) -> None:
+    from training.drift.run import compare
+
+    document = compare(settings, None, "latest", "train", None, None)
+    assert document["status"] != "drifted"
+    assert document["scores"].keys() == {"relevance", "ctr", "cvr"}

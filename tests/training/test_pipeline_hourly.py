@@ -19,6 +19,7 @@ from tests.ports import isolated_settings
 from training.adapters.canonical import SCHEMAS, write_raw
 from training.adapters.ingest import ingest
 from training.adapters.source import read_source
+from training.dataset import Dataset
 from training.errors import DataError
 from training.sample.world import AS_OF
 
@@ -58,22 +59,24 @@ def workspaces(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _without_history(raw: dict[str, pa.Table]) -> dict[str, pa.Table]:
-    """The same shop, in which nothing happened to the catalogue's last item until the midnight before YESTERDAY."""
+    """The same shop, in which nothing happened to its last item and last user until the midnight before YESTERDAY."""
     midnight = YESTERDAY.replace(hour=0)
-    new = raw["items"]["item_id"][-1]
-    for name in ("events", "impressions"):
-        late, other = pc.greater_equal(raw[name]["timestamp"], midnight), pc.not_equal(raw[name]["item_id"], new)
-        raw[name] = raw[name].filter(pc.or_(late, other))
+    for key, table in (("item_id", "items"), ("user_id", "users")):
+        new = raw[table][key][-1]
+        for name in ("events", "impressions"):
+            late, other = pc.greater_equal(raw[name]["timestamp"], midnight), pc.not_equal(raw[name][key], new)
+            raw[name] = raw[name].filter(pc.or_(late, other))
     return raw
 
 
 def _until(raw: dict[str, pa.Table], moment: object) -> dict[str, pa.Table]:
-    """What was there at a moment; the last item of the catalogue was not."""
-    items = raw["items"].slice(0, raw["items"].num_rows - 1)
-    known = {"users": raw["users"], "items": items.filter(pc.less_equal(items["created_at"], moment))}
+    """What was there at a moment; the last item and the last user were not."""
+    items, users = (raw[name].slice(0, raw[name].num_rows - 1) for name in ("items", "users"))
+    known = {"users": users, "items": items.filter(pc.less_equal(items["created_at"], moment))}
     for name in ("events", "impressions"):
-        happened = pc.less_equal(raw[name]["timestamp"], moment)
-        known[name] = raw[name].filter(pc.and_(happened, pc.is_in(raw[name]["item_id"], known["items"]["item_id"])))
+        happened = raw[name].filter(pc.less_equal(raw[name]["timestamp"], moment))
+        of_items = happened.filter(pc.is_in(happened["item_id"], known["items"]["item_id"].combine_chunks()))
+        known[name] = of_items.filter(pc.is_in(of_items["user_id"], users["user_id"].combine_chunks()))
     return known
 
 
@@ -121,13 +124,46 @@ def test_the_next_generation_reads_the_hourly_rows(workspaces: tuple[Settings, S
     assert content.any(axis=1).all()
 
 
+def test_an_item_that_left_the_catalogue_is_gone_and_yesterdays_data_stays_readable(
+    spark: "SparkSession", workspaces: tuple[Settings, Settings]
+) -> None:
+    from training.pipeline.hourly import hourly
+
+    _, updated = workspaces
+    raw = {name: pq.read_table(updated.raw / name) for name in SCHEMAS}
+    left = raw["items"]["item_id"][0].as_py()
+    later = AS_OF + timedelta(hours=1)
+    write_raw(updated.raw, read_source(updated.raw).at(later), raw | {"items": raw["items"].slice(1)})
+    hourly(spark, updated)
+    rows = pd.read_parquet(updated.features / "item_snapshots")
+    assert left not in set(rows[rows.event_timestamp == later].item_id)
+    dataset = Dataset(updated.features)
+    assert dataset.content_of(np.arange(len(dataset.items.rows))).any(axis=1).all()
+
+
+def test_a_catalogue_below_the_minimum_quality_replaces_nothing(
+    spark: "SparkSession", workspaces: tuple[Settings, Settings]
+) -> None:
+    from training.pipeline.hourly import hourly
+
+    _, updated = workspaces
+    raw = {name: pq.read_table(updated.raw / name) for name in SCHEMAS}
+    before = pq.read_table(updated.tables / "items").num_rows
+    ids = pa.array([None if n % 10 == 0 else i for n, i in enumerate(raw["items"]["item_id"].to_pylist())], pa.string())
+    broken = raw["items"].set_column(0, "item_id", ids)
+    write_raw(updated.raw, read_source(updated.raw).at(AS_OF + timedelta(hours=2)), raw | {"items": broken})
+    with pytest.raises(DataError, match="rows are clean, below 95%"):
+        hourly(spark, updated)
+    assert pq.read_table(updated.tables / "items").num_rows == before
+
+
 def test_an_hourly_run_of_another_schema_is_not_read(workspaces: tuple[Settings, Settings]) -> None:
     _, updated = workspaces
     path = updated.features / HOURLY
     kept = path.read_bytes()
     path.write_bytes(orjson.dumps(orjson.loads(kept) | {"schema": "old"}))
     try:
-        assert items_as_of(updated) == YESTERDAY
+        assert items_as_of(updated) == YESTERDAY  # the daily run's
     finally:
         path.write_bytes(kept)
 
