@@ -36,7 +36,7 @@ def test_csv_is_parsed_into_the_canonical_types(spark: "SparkSession", tmp_path:
     assert rows(own, "impressions") == []
     declared = read_source(own.raw)
     assert not declared.has_impressions
-    assert str(declared.as_of) == "2026-01-03 00:00:00+00:00"
+    assert str(declared.as_of) == "2026-01-04 00:00:00+00:00"  # a date without a time lasts a day
 
 
 def test_a_source_may_declare_windows_and_hold_parquet_parts(spark: "SparkSession", tmp_path: Path) -> None:
