@@ -41,8 +41,8 @@ check: setup ## lint and types
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
-bench: setup ## bring the stack up and measure it: ranker stage, REST load, perf_analyzer on every model
-	@$(PY) -m deploy.local run $(PY) -- -m perf bench --json $(ARGS)
+bench: setup ## the whole path and its stages beside their peers, interleaved
+	@$(PY) -m perf compare --json $(ARGS)
 
 doctor: setup ## what this machine has, lacks or has wrong
 	@$(PY) -m deploy.local doctor

@@ -18,7 +18,7 @@ ALLOWED = {
     "training": {"feature_repo", "model_repository"},
     "exporters": {"feature_repo", "model_repository", "training"},
     "orchestrator": {"feature_repo", "model_repository"},
-    "perf": {"feature_repo", "model_repository", "training", "exporters", "orchestrator"},
+    "perf": {"feature_repo", "model_repository", "training", "exporters", "orchestrator", "deploy"},
     "deploy": {"feature_repo", "model_repository", "exporters", "orchestrator", "training"},
 }
 LIGHT = {"feature_repo.schema", "feature_repo.vectors", "feature_repo.rows", "feature_repo.context"}
