@@ -29,10 +29,11 @@ BATCH = 1000  # commands per round trip
 DISPLAYED = ("item_id", "title", "category", "brand", "price", "image_url", "tags")
 
 
-def materialize(settings: Settings, full: bool = False) -> dict[str, Any]:
+def materialize(settings: Settings, full: bool = False, displays: bool = True) -> dict[str, Any]:
     """Write what is online; returns the marker: users, changed, items, as_of, at.
 
-    `full` writes Feast's rows of every user. Raises StoreError; the marker is then as it was.
+    `full` writes Feast's rows of every user; without `displays` what is shown of items is left to the publisher.
+    Raises StoreError; the marker is then as it was.
     """
     import redis
 
@@ -41,7 +42,7 @@ def materialize(settings: Settings, full: bool = False) -> dict[str, Any]:
         with connect(settings) as client:
             full = full or client.get(marker_key()) is None
             users, changed = _write_users(store, client, settings, now, full)
-            items = write_displays(client, settings.tables / "items")
+            items = write_displays(client, settings.tables / "items") if displays else 0
             marker = {"users": users, "changed": changed, "items": items, "as_of": now.isoformat(),
                       "at": datetime.now(UTC).isoformat()}  # fmt: skip
             client.set(marker_key(), orjson.dumps(marker))

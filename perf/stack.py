@@ -1,0 +1,105 @@
+"""A whole stack for one measurement: Redis, Triton with the workspace's newest release, users, the API.
+
+Started in order, stopped in reverse however the block ends. The workspace is locked and occupied ports are refused, as
+for `make serve`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.errors import PlatformError
+from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
+from deploy.settings import Settings
+from exporters.build import release_numbers
+from exporters.publish import publish, published, restore
+from perf.console import console
+from perf.errors import PerfError
+from perf.memory import tree
+from perf.users import write_users
+
+STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """A running stack."""
+
+    settings: Settings
+    redis: RedisServer
+    triton: TritonServer
+    api: ApiServer
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return self.api.url
+
+    def pids(self) -> dict[str, list[int]]:
+        """Process ids by role: redis, orchestrator, triton (the server itself) and each model's python stub."""
+        roles = {"redis": tree(self.redis.pid), "orchestrator": tree(self.api.pid), "triton": [self.triton.pid]}
+        for pid in tree(self.triton.pid)[1:]:
+            roles.setdefault(_model_of(pid) or "triton", []).append(pid)
+        return roles
+
+
+@contextmanager
+def serving(settings: Settings, cores: int | None = None, users: int = 0) -> Iterator[Serving]:
+    """Serve the newest release of the workspace, the only traffic. Raises PerfError.
+
+    `cores` bounds the whole stack to that many CPUs; `users` made-up users (`perf.users.user_id`) with real rows are
+    written beside the workspace's own.
+    """
+    redis, triton, api = RedisServer(settings), TritonServer(settings), ApiServer(settings)
+    with _one_line(), Stack(settings) as stack, _confined(cores):
+        stack.refuse_occupied(redis, triton, api)
+        stack.start(redis)
+        write_users(settings, users)
+        stack.start(triton)
+        _serve_newest(settings)
+        stack.start(api)
+        yield Serving(settings=settings, redis=redis, triton=triton, api=api)
+
+
+def _serve_newest(settings: Settings) -> None:
+    numbers = release_numbers(settings.releases)
+    if not numbers:
+        raise PerfError(f"{settings.workspace} has no release; make one with `python -m perf catalogue`")
+    if numbers[-1] in published(settings):
+        restore(settings)
+    else:
+        publish(settings, numbers[-1], lambda step: console.print(f"  [dim]{step}[/dim]"))
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except PlatformError as error:
+        raise PerfError(str(error)) from None
+
+
+@contextmanager
+def _confined(cores: int | None) -> Iterator[None]:
+    """Children started inside the block inherit the affinity; this process gets its own back."""
+    before = os.sched_getaffinity(0)
+    if cores is not None and not 1 <= cores <= len(before):
+        raise PerfError(f"--cores is {cores}, this process may use 1 to {len(before)}")
+    os.sched_setaffinity(0, sorted(before)[: cores or len(before)])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _model_of(pid: int) -> str | None:
+    """The model a python stub serves, from its instance's name (`<model>_<group>_<number>`) on the command line."""
+    try:
+        words = (Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    if not words[0].endswith(STUB.encode()):
+        return None
+    return next((w.decode().rsplit("_", 2)[0] for w in words[3:] if w.count(b"_") >= 2 and b"/" not in w), None)
