@@ -53,7 +53,11 @@ class Settings(BaseSettings):
     spark_master: str = "local[2]"
     spark_memory: str = "4g"
     spark_options: str = Field(default="", description="more of Spark's options, `key=value;key=value`")
-    index: Literal["flat", "ivf", "hnsw"] = Field(default="ivf", description="FAISS index of a release")
+    candidates: int = Field(default=500, ge=1, le=4096, description="items retrieved and ranked for a request")
+    index: Literal["auto", "flat", "ivf", "hnsw"] = Field(
+        default="auto", description="FAISS index of a release; auto: the cheapest by measurement"
+    )
+    index_memory_gib: float = Field(default=4.0, gt=0, description="an index may take this; a swap holds two of them")
     deadline_ms: float = Field(default=100.0, gt=0, description="a recommendation answers within this")
     max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")

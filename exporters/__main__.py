@@ -62,8 +62,9 @@ def list_releases(as_json: Json = False) -> None:
             "release": m.release,
             "line": m.line,
             "items": m.index.items,
-            "index": m.index.kind,
-            "recall_at_500": m.index.recall_at_500,
+            "index": f"{m.index.kind} {m.index.codec}",
+            "candidates": m.index.candidates,
+            "recall": m.index.recall,
             "share": shares.get(m.release, 0.0),
             "created_at": m.created_at.isoformat(),
         }

@@ -3,11 +3,10 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import faiss
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
@@ -16,10 +15,10 @@ import pyarrow.parquet as pq
 from deploy.settings import Settings
 from exporters.errors import ExportError
 from exporters.forest import edge_rows, export_forest, gate_forest
+from exporters.generation import Choices, Chunk, Source, Users, write_generation
 from exporters.graphs import gate_graphs
-from exporters.index import build_index
-from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision
-from exporters.table import ItemTable, item_table, write_table
+from exporters.manifest import FILE, Manifest, Slot, file_entries, git_revision
+from exporters.table import ItemTable, item_table
 from feature_repo.schema import SCHEMA
 from feature_repo.store import items_as_of, read_items
 from feature_repo.vectors import Floats, Ints
@@ -34,16 +33,20 @@ from training.matrices import Graphs
 Report = Callable[[str], None]
 GRAPHS = {USER_TOWER.name: USER_TOWER_FILE, ITEM_TOWER.name: ITEM_TOWER_FILE, ASSEMBLE.name: ASSEMBLE_FILE}
 GATE_ROWS = 2000
+QUERIES = 256
 
 
-def build_release(settings: Settings, line: Line, report: Report) -> Path:
-    """Build the next release of `line` in a draft folder and rename it into place. Raises ExportError."""
+def build_release(settings: Settings, line: Line, report: Report, catalogue: Source | None = None) -> Path:
+    """Build the next release of `line` in a draft folder and rename it into place. Raises ExportError.
+
+    The catalogue is the workspace's of this moment, unless another one is given.
+    """
     settings.releases.mkdir(parents=True, exist_ok=True)
     clean_drafts(settings.releases)
     number = max(release_numbers(settings.releases), default=0) + 1
     draft = Path(tempfile.mkdtemp(prefix=".release-", dir=settings.releases))
     try:
-        manifest = _fill(settings, line, number, draft, report)
+        manifest = _fill(settings, line, number, draft, report, catalogue)
         (draft / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
         draft.chmod(0o755)
         sync_tree(draft)
@@ -83,38 +86,14 @@ def sync_tree(folder: Path, below: bool = True) -> None:
             os.close(descriptor)
 
 
-def _fill(settings: Settings, line: Line, number: int, draft: Path, report: Report) -> Manifest:
-    dataset = Dataset(settings.features)
-    if line.facts["vocabulary"] != dataset.vocabulary_digest:
-        raise ExportError(
-            f"line {line.number} was trained with other codes for categories, brands or prices than the features have "
-            "now; run `python -m training train` first"
-        )
-    report("item table")
-    table, content = load_catalogue(settings)
-    gates = _line_artifacts(line, dataset, draft, report)
-    report(f"{settings.index} index over {len(table)} items")
-    facts = _catalogue_artifacts(settings, line, dataset, table, content, draft)
-    versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
-    return Manifest(
-        release=number,
-        line=line.number,
-        schema_hash=SCHEMA.hash,
-        tower_digest=line.tower_digest,
-        index=facts,
-        slots={n: Slot(model=n, version=v, files=file_entries(draft / n)) for n, v in versions.items()},
-        source=settings.source,
-        as_of=items_as_of(settings).isoformat(),
-        libraries=line.facts["libraries"],
-        gates=gates,
-        parent=number - 1 or None,
-        metrics=line.metrics,
-        git_revision=git_revision(),
-        created_at=datetime.now(UTC),
-    )
+def index_choices(settings: Settings) -> Choices:
+    """What the settings say of the index."""
+    kind = None if settings.index == "auto" else settings.index
+    memory = settings.index_memory_gib * 2**30
+    return Choices(kind=kind, memory_bytes=memory, candidates=settings.candidates)
 
 
-def _line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) -> dict[str, float]:
+def line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) -> dict[str, float]:
     """Copy the graphs, convert the forest, gate all four; returns the gates' figures."""
     report("parity gates: graphs")
     rng = np.random.default_rng(0)
@@ -138,20 +117,60 @@ def gate_matrix(dataset: Dataset, line: Line, booster: lgb.Booster) -> Floats:
     return edge_rows(booster, _sample(matrix, np.random.default_rng(0)))
 
 
-def _catalogue_artifacts(
-    settings: Settings, line: Line, dataset: Dataset, table: ItemTable, content: Floats, draft: Path
-) -> IndexFacts:
-    graphs = Graphs(line.folder)
-    vectors = graphs.embed_items(table.features, content)
-    if not np.isfinite(vectors).all():
-        raise ExportError("the item tower answers non-finite vectors; train the line again")
-    queries = graphs.embed_users(_sample(dataset.users.rows, np.random.default_rng(1), 500))
-    index, facts = build_index(settings.index, vectors, queries)
+def some_users(dataset: Dataset, line: Line, count: int = QUERIES) -> Users:
+    """Users of the workspace to measure an index with, and to ask Triton as."""
+    chosen = _choice(len(dataset.users.rows), np.random.default_rng(1), count)
+    rows = dataset.users.rows[chosen]
+    return Users(rows=rows, histories=dataset.histories[chosen], embeddings=Graphs(line.folder).embed_users(rows))
+
+
+class TrainedCatalogue:
+    """The workspace's catalogue of this moment, its vectors by the line's item tower."""
+
+    queries: Floats | None = None
+
+    def __init__(self, settings: Settings, line: Line) -> None:
+        self._table, content = load_catalogue(settings)
+        self._vectors = Graphs(line.folder).embed_items(self._table.features, content)
+        self.items, self.name = len(self._table), settings.source
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All of it."""
+        yield self._table, self._vectors
+
+
+def _fill(
+    settings: Settings, line: Line, number: int, draft: Path, report: Report, catalogue: Source | None
+) -> Manifest:
+    dataset = Dataset(settings.features)
+    if line.facts["vocabulary"] != dataset.vocabulary_digest:
+        raise ExportError(
+            f"line {line.number} was trained with other codes for categories, brands or prices than the features have "
+            "now; run `python -m training train` first"
+        )
+    gates = line_artifacts(line, dataset, draft, report)
+    report("item table")
+    source, users = catalogue or TrainedCatalogue(settings, line), some_users(dataset, line)
     folder = draft / CANDIDATE_SEARCH.name
     folder.mkdir()
-    faiss.write_index(index, str(folder / CANDIDATE_SEARCH.artifact))
-    write_table(folder, table, facts, line.tower_digest)
-    return facts
+    facts = write_generation(folder, source, users, index_choices(settings), line.tower_digest, report)
+    versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
+    return Manifest(
+        release=number,
+        line=line.number,
+        schema_hash=SCHEMA.hash,
+        tower_digest=line.tower_digest,
+        index=facts,
+        slots={n: Slot(model=n, version=v, files=file_entries(draft / n)) for n, v in versions.items()},
+        source=source.name,
+        as_of=items_as_of(settings).isoformat(),
+        libraries=line.facts["libraries"],
+        gates=gates,
+        parent=number - 1 or None,
+        metrics=line.metrics,
+        git_revision=git_revision(),
+        created_at=datetime.now(UTC),
+    )
 
 
 def _sample(rows: Floats, rng: np.random.Generator, size: int = GATE_ROWS) -> Floats:

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import faiss
 import lightgbm as lgb
 import numpy as np
 import onnxruntime as ort
@@ -16,25 +15,17 @@ from exporters.blocks import read_features
 from exporters.build import gate_matrix
 from exporters.errors import GateError
 from exporters.forest import check_scores
+from exporters.generation import golden_of
 from exporters.manifest import Manifest
 from exporters.server import Server
 from feature_repo.context import RequestContext, context_array
 from feature_repo.vectors import Floats, Ints
-from model_repository.contract import (
-    CANDIDATE_SEARCH,
-    CANDIDATES,
-    RANKER,
-    RECOMMEND,
-    RULE_COLUMNS,
-    USER_TOWER,
-    recommend_name,
-)
+from model_repository.contract import CANDIDATE_SEARCH, RANKER, RECOMMEND, USER_TOWER, recommend_name
 from training.dataset import Dataset
 from training.lines import ASSEMBLE, FOREST, Line
 from training.matrices import Graphs
 from training.models.onnx import run, session
 
-QUERIES = 16
 LEAST_RECALL = 0.9
 TOWER_TOLERANCE = 1e-5
 REQUEST = RequestContext(
@@ -62,14 +53,13 @@ class Golden:
     def check(self, server: Server) -> dict[str, float]:
         """Figures of all golden checks. Raises GateError or ServerError."""
         dataset = Dataset(self.settings.features)
-        users = np.random.default_rng(2).choice(len(dataset.users.rows), QUERIES)
-        rows, histories = dataset.users.rows[users], dataset.histories[users]
+        rows, histories, nearest = golden_of(self.release / CANDIDATE_SEARCH.name)
         embeddings, difference = self._embed(server, rows)
         answers = [self._recommend(server, *user) for user in zip(rows, histories, embeddings, strict=True)]
         return {
             "golden_user_tower": difference,
             "golden_ranker": self._ranker(server, dataset),
-            "golden_recall": self._recall(dataset, embeddings, [keys for keys, _ in answers]),
+            "golden_recall": _recall(nearest, [keys for keys, _ in answers]),
             "golden_scores": max(worst for _, worst in answers),
         }
 
@@ -126,23 +116,14 @@ class Golden:
         rows = order[np.searchsorted(stored, keys, sorter=order)]
         return read_features(folder, rows)
 
-    def _recall(self, dataset: Dataset, embeddings: Floats, answers: list[Ints]) -> float:
-        """Overlap with an exact search over the items sellable everywhere (country 0)."""
-        folder = self.release / CANDIDATE_SEARCH.name
-        ids = np.array([raw.tobytes().rstrip(b"\0").decode() for raw in np.load(folder / "ids.npy")], object)
-        content = dataset.contents.rows[dataset.contents.find(ids)]
-        vectors = Graphs(self.line.folder).embed_items(read_features(folder), content)
-        rules, regions = np.load(folder / "rules.npy"), np.load(folder / "regions.npy")
-        sellable = (rules[:, RULE_COLUMNS.index("in_stock")] > 0) & (rules[:, RULE_COLUMNS.index("is_safe")] > 0)
-        allowed = np.flatnonzero(sellable & (regions[:, 0] & np.uint64(1)).astype(bool))
-        keys = np.load(folder / "keys.npy")[allowed]
-        k = min(CANDIDATES, len(allowed))
-        exact = faiss.knn(embeddings, vectors[allowed], k, metric=faiss.METRIC_INNER_PRODUCT)[1]
-        hits = sum(len(np.intersect1d(keys[e], a)) for e, a in zip(exact, answers, strict=True))
-        recall = float(hits / exact.size)
-        if recall < LEAST_RECALL:
-            raise GateError(f"candidates on Triton: golden recall {recall:.3f}, need {LEAST_RECALL}")
-        return recall
-
     def _served(self, slot: str) -> tuple[str, int]:
         return self.manifest.slots[slot].model, self.manifest.version(slot)
+
+
+def _recall(nearest: Ints, answers: list[Ints]) -> float:
+    """Overlap with the exact search of the build over the items that sell everywhere (country 0)."""
+    hits = sum(len(np.intersect1d(e, a)) for e, a in zip(nearest, answers, strict=True))
+    recall = float(hits / max(nearest.size, 1))
+    if recall < LEAST_RECALL:
+        raise GateError(f"candidates on Triton: golden recall {recall:.3f}, need {LEAST_RECALL}")
+    return recall

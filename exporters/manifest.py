@@ -35,16 +35,24 @@ class Slot(_Part):
 
 
 class IndexFacts(_Part):
-    """How the index searches, and the recall@500 it reaches against exact search on user embeddings."""
+    """How the index searches, and the recall it reaches against exact search on user embeddings.
+
+    `recall` is that of the `candidates` nearest; `milliseconds` what one query took when the index was tuned, 0 where
+    nothing was chosen by time.
+    """
 
     kind: Literal["flat", "ivf", "hnsw"]
+    codec: Literal["fp32", "fp16", "sq8"] = "fp32"
     items: int
     dimension: int
     metric: Literal["inner_product"] = "inner_product"
+    candidates: Annotated[int, Field(ge=1)]
     nlist: int = 0
     nprobe: int = 0
     ef_search: int = 0
-    recall_at_500: float
+    recall: float
+    bytes_per_item: int
+    milliseconds: float = 0.0
 
 
 class Manifest(_Part):

@@ -64,13 +64,15 @@ def install(settings: Settings, manifest: Manifest, server: Server) -> None:
     repository = settings.runtime_repository
     repository.mkdir(parents=True, exist_ok=True)
     clean_drafts(repository)
+    candidates = manifest.index.candidates
     for slot in manifest.slots.values():
-        _write_config(server, repository / slot.model, text(model_config(BY_NAME[slot.model], settings.profile)))
+        config = model_config(BY_NAME[slot.model], settings.profile, candidates)
+        _write_config(server, repository / slot.model, text(config))
         source = settings.releases / str(manifest.release) / slot.model
         _install_version(repository / slot.model / str(slot.version), source)
     versions = {name: slot.version for name, slot in manifest.slots.items()}
     ensemble = repository / recommend_name(manifest.release)
-    _write_config(server, ensemble, text(recommend_config(manifest.release, versions)))
+    _write_config(server, ensemble, text(recommend_config(manifest.release, versions, candidates)))
     (ensemble / str(RECOMMEND_VERSION)).mkdir(exist_ok=True)
 
 
@@ -124,7 +126,8 @@ def unpublished(settings: Settings, line: Line) -> int | None:
         return None
     manifest = read(settings.releases / str(newest))
     same = manifest.line == line.number and manifest.tower_digest == line.tower_digest
-    return newest if same and manifest.as_of == items_as_of(settings).isoformat() else None
+    current = manifest.source == settings.source and manifest.as_of == items_as_of(settings).isoformat()
+    return newest if same and current else None
 
 
 def served(manifest: Manifest) -> ServedRelease:

@@ -5,19 +5,20 @@ described where they are read, `deploy/triton/backends/faiss/catalogue.py`.
 """
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.blocks import write_features
+from exporters.blocks import FeatureWriter, RowFile, item_blocks
 from exporters.errors import ExportError
 from exporters.manifest import IndexFacts
 from feature_repo.schema import SCHEMA, country_code
-from feature_repo.vectors import Floats, item_key
+from feature_repo.vectors import Floats, Ints, item_key
 from model_repository.contract import RULE_COLUMNS
 from model_repository.traffic import PopularItem
 
@@ -66,52 +67,96 @@ def item_table(ids: list[str], features: Floats, items: pd.DataFrame, as_of: pd.
     )
 
 
-def write_table(folder: Path, table: ItemTable, index: IndexFacts, tower_digest: str) -> None:
-    """Write the table's files beside the index."""
-    bits = region_bits(table)
-    blocks = write_features(folder, table.features)
-    np.save(folder / "keys.npy", item_keys(table.ids))
-    np.save(folder / "ids.npy", _id_bytes(table.ids))
-    np.save(folder / "rules.npy", table.rules)
-    np.save(folder / "regions.npy", _region_masks(table, bits))
-    facts = {
-        "items": len(table),
-        "dimension": index.dimension,
-        "nprobe": index.nprobe,
-        "ef_search": index.ef_search,
-        "feature_columns": blocks,
-        "rule_columns": STORED_RULES,
-        "regions": bits,
-        "tower_digest": tower_digest,
-        "schema_hash": SCHEMA.hash,
-    }
-    (folder / "table.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
-    popular = [item.model_dump(mode="json") for item in popular_items(table)]
-    (folder / POPULAR).write_text(json.dumps(popular))
+class TableWriter:
+    """Writes a table of `items` rows chunk by chunk beside its index: ids of at most `id_bytes`, rows that are
+    restricted to some of `regions` (country names)."""
+
+    def __init__(self, folder: Path, items: int, id_bytes: int, regions: Iterable[str]) -> None:
+        self._folder, self._items, self._id_bytes = folder, items, id_bytes
+        self._bits = region_bits(regions)
+        self._words = max(self._bits.values(), default=0) // 64 + 1
+        self._files = {
+            "keys": RowFile(folder / "keys.npy", np.dtype(np.int64), (items,)),
+            "ids": RowFile(folder / "ids.npy", np.dtype(np.uint8), (items, id_bytes)),
+            "rules": RowFile(folder / "rules.npy", np.dtype(np.float32), (items, len(STORED_RULES))),
+            "regions": RowFile(folder / "regions.npy", np.dtype(np.uint64), (items, self._words)),
+        }
+        self._features = FeatureWriter(folder, items)
+        self._popular: tuple[PopularItem, ...] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files, whatever they hold."""
+        for file in (*self._files.values(), *self._features.files.values()):
+            file.close()
+
+    def add(self, table: ItemTable) -> None:
+        """The next rows."""
+        self._files["keys"].add(np.array([item_key(i) for i in table.ids], np.int64))
+        self._files["ids"].add(_id_bytes(table.ids, self._id_bytes))
+        self._files["rules"].add(table.rules)
+        self._files["regions"].add(_region_masks(table, self._bits, self._words))
+        self._features.add(table.features)
+        self._popular = most_popular((*self._popular, *popular_items(table)))
+
+    def finish(self, index: IndexFacts, tower_digest: str) -> Ints:
+        """Describe what was written; returns the keys [items]. Raises ExportError when two items share one."""
+        self.close()
+        for file in (*self._files.values(), *self._features.files.values()):
+            file.require_all()
+        keys: Ints = np.load(self._folder / "keys.npy")
+        refuse_clashes(keys, self._folder)
+        facts = {
+            "items": self._items,
+            "dimension": index.dimension,
+            "nprobe": index.nprobe,
+            "ef_search": index.ef_search,
+            "feature_columns": item_blocks(),
+            "rule_columns": STORED_RULES,
+            "regions": self._bits,
+            "tower_digest": tower_digest,
+            "schema_hash": SCHEMA.hash,
+        }
+        (self._folder / "table.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
+        popular = [item.model_dump(mode="json") for item in self._popular]
+        (self._folder / POPULAR).write_text(json.dumps(popular))
+        return keys
 
 
-def item_keys(ids: list[str]) -> npt.NDArray[np.int64]:
-    """The 64-bit keys of the ids. Raises ExportError when two ids share one."""
-    keys = np.array([item_key(i) for i in ids], np.int64)
-    unique, counts = np.unique(keys, return_counts=True)
-    if len(unique) < len(keys):
-        clash = [ids[i] for i in np.flatnonzero(keys == unique[counts > 1][0])]
+def refuse_clashes(keys: Ints, folder: Path) -> None:
+    """Raise ExportError, with their ids, when two rows have the same key."""
+    order = np.argsort(keys, kind="stable")
+    same = np.flatnonzero(np.diff(keys[order]) == 0)
+    if len(same):
+        ids = np.load(folder / "ids.npy", mmap_mode="r")
+        clash = [ids[row].tobytes().rstrip(b"\0").decode() for row in order[same[0] : same[0] + 2]]
         raise ExportError(f"items {clash} have the same 64-bit key; rename one of them")
-    return keys
 
 
-def region_bits(table: ItemTable) -> dict[int, int]:
+def region_bits(regions: Iterable[str]) -> dict[int, int]:
     """{country code: bit} of every country a restriction names; bit 0 stands for all others."""
-    named = sorted({country_code(c) for regions in table.regions if regions is not None for c in regions} - {0})
+    named = sorted({country_code(country) for country in regions} - {0})
     return {code: bit for bit, code in enumerate(named, start=1)}
+
+
+def sellable_everywhere(table: ItemTable) -> npt.NDArray[np.bool_]:
+    """Rows in stock, safe and without a restriction [n]: what a request without a country may be answered with."""
+    unrestricted = np.fromiter((named is None for named in table.regions), bool, len(table))
+    return np.asarray(_sellable(table) & unrestricted, np.bool_)
 
 
 def popular_items(table: ItemTable, limit: int = 500) -> tuple[PopularItem, ...]:
     """Sellable items by events in 30 days, then by id: the last rung of the ladder."""
     column = {name: i for i, name in enumerate(STORED_RULES)}
     events = table.features[:, SCHEMA.offset("item_events_30d")]
-    sellable = (table.rules[:, column["in_stock"]] > 0) & (table.rules[:, column["is_safe"]] > 0)
-    order = [int(i) for i in np.lexsort((np.array(table.ids), -events)) if sellable[i]][:limit]
+    rows = np.flatnonzero(_sellable(table))
+    least = -np.partition(-events[rows], limit - 1)[limit - 1] if len(rows) > limit else -np.inf
+    order = sorted((int(row) for row in rows if events[row] >= least), key=lambda i: (-events[i], table.ids[i]))
     return tuple(
         PopularItem(
             item_id=table.ids[i],
@@ -122,8 +167,28 @@ def popular_items(table: ItemTable, limit: int = 500) -> tuple[PopularItem, ...]
             regions=table.regions[i],
             metadata=table.display[i],
         )
-        for i in order
+        for i in order[:limit]
     )
+
+
+def most_popular(items: Iterable[PopularItem], limit: int = 500) -> tuple[PopularItem, ...]:
+    """The best of several chunks' popular items."""
+    return tuple(sorted(items, key=lambda item: (-item.score, item.item_id))[:limit])
+
+
+def encoded(ids: Sequence[str]) -> list[bytes]:
+    """The ids as UTF-8. Raises ExportError for one that cannot be stored in a fixed width."""
+    raw = [item.encode() for item in ids]
+    if any(len(e) > LONGEST_ID or b"\0" in e for e in raw):
+        worst = max(ids, key=lambda i: (b"\0" in i.encode(), len(i.encode())))
+        raise ExportError(f"item ids hold a NUL or are longer than {LONGEST_ID} bytes, worst: {worst[:40]!r}…")
+    return raw
+
+
+def _sellable(table: ItemTable) -> npt.NDArray[np.bool_]:
+    sold: npt.NDArray[np.bool_]
+    sold = (table.rules[:, STORED_RULES.index("in_stock")] > 0) & (table.rules[:, STORED_RULES.index("is_safe")] > 0)
+    return sold
 
 
 def _flag(column: "pd.Series[bool]") -> npt.NDArray[np.bool_]:
@@ -141,22 +206,16 @@ def _display(row: Mapping[Hashable, object]) -> dict[str, object]:
     return {str(k): v for k, v in row.items() if not (v is None or (isinstance(v, float) and np.isnan(v)))}
 
 
-def _id_bytes(ids: list[str]) -> npt.NDArray[np.uint8]:
-    encoded = [item.encode() for item in ids]
-    width = max(map(len, encoded))
-    if width > LONGEST_ID or any(b"\0" in e for e in encoded):
-        worst = max(ids, key=lambda i: len(i.encode()))
-        raise ExportError(f"item ids hold a NUL or are longer than {LONGEST_ID} bytes, longest: {worst[:40]!r}…")
-    return np.frombuffer(b"".join(e.ljust(width, b"\0") for e in encoded), np.uint8).reshape(len(ids), width)
+def _id_bytes(ids: Sequence[str], width: int) -> npt.NDArray[np.uint8]:
+    padded = b"".join(raw.ljust(width, b"\0") for raw in encoded(ids))
+    return np.frombuffer(padded, np.uint8).reshape(len(ids), width)
 
 
-def _region_masks(table: ItemTable, bits: dict[int, int]) -> npt.NDArray[np.uint64]:
-    words = max(bits.values(), default=0) // 64 + 1
-    masks = np.zeros((len(table), words), np.uint64)
+def _region_masks(table: ItemTable, bits: Mapping[int, int], words: int) -> npt.NDArray[np.uint64]:
+    masks = np.full((len(table), words), np.iinfo(np.uint64).max, np.uint64)
     for row, regions in enumerate(table.regions):
-        if regions is None:
-            masks[row] = np.iinfo(np.uint64).max
-            continue
-        for bit in {bits[code] for code in map(country_code, regions) if code}:
-            masks[row, bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
+        if regions is not None:
+            masks[row] = 0
+            for bit in {bits[code] for code in map(country_code, regions) if code}:
+                masks[row, bit // 64] |= np.uint64(1) << np.uint64(bit % 64)
     return masks

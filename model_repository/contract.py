@@ -172,6 +172,11 @@ STEPS = (
 )
 
 
+def sized(tensors: tuple[Tensor, ...], candidates: int) -> tuple[Tensor, ...]:
+    """The tensors of a path that ranks `candidates` items instead of the contract's own number of them."""
+    return tuple(replace(t, shape=tuple(candidates if d == CANDIDATES else d for d in t.shape)) for t in tensors)
+
+
 def recommend_name(release: int) -> str:
     """Name of a release's ensemble."""
     return f"{RECOMMEND.name}_{release}"

@@ -11,6 +11,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from model_repository.contract import (
     BY_NAME,
+    CANDIDATES,
     MODELS,
     PROFILES,
     RECOMMEND,
@@ -19,24 +20,25 @@ from model_repository.contract import (
     Profile,
     Tensor,
     recommend_name,
+    sized,
 )
 
 FOLDER = Path(__file__).parent
 _NOTE = "# Generated from model_repository/contract.py by `python -m exporters configs`; edits are lost.\n"
 
 
-def model_config(model: Model, profile: Profile) -> pb.ModelConfig:
-    """Configuration of a component model in one profile."""
-    place = model.placement(profile)
+def model_config(model: Model, profile: Profile, candidates: int = CANDIDATES) -> pb.ModelConfig:
+    """Configuration of a component model in one profile, for a path that ranks `candidates` items."""
+    place, inputs = model.placement(profile), sized(model.inputs, candidates)
     config = pb.ModelConfig(
         name=model.name,
         backend=model.backend,
         max_batch_size=place.max_batch,
-        input=[pb.ModelInput(**_io(tensor)) for tensor in model.inputs],
-        output=[pb.ModelOutput(**_io(tensor)) for tensor in model.outputs],
+        input=[pb.ModelInput(**_io(tensor)) for tensor in inputs],
+        output=[pb.ModelOutput(**_io(tensor)) for tensor in sized(model.outputs, candidates)],
         version_policy=pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All()),
         instance_group=[pb.ModelInstanceGroup(kind=_kind(profile), count=place.count)],
-        model_warmup=[_warmup(model, place.max_batch)],
+        model_warmup=[_warmup(inputs, place.max_batch)],
     )
     if place.window_us is not None:
         config.dynamic_batching.max_queue_delay_microseconds = place.window_us
@@ -45,14 +47,14 @@ def model_config(model: Model, profile: Profile) -> pb.ModelConfig:
     return config
 
 
-def recommend_config(release: int, versions: Mapping[str, int]) -> pb.ModelConfig:
+def recommend_config(release: int, versions: Mapping[str, int], candidates: int = CANDIDATES) -> pb.ModelConfig:
     """The ensemble `recommend_N`: every step pinned to the version in `versions` (by slot)."""
     config = pb.ModelConfig(
         name=recommend_name(release),
         platform="ensemble",
         max_batch_size=0,
-        input=[pb.ModelInput(**_io(tensor)) for tensor in RECOMMEND.inputs],
-        output=[pb.ModelOutput(**_io(tensor)) for tensor in RECOMMEND.outputs],
+        input=[pb.ModelInput(**_io(tensor)) for tensor in sized(RECOMMEND.inputs, candidates)],
+        output=[pb.ModelOutput(**_io(tensor)) for tensor in sized(RECOMMEND.outputs, candidates)],
         version_policy=pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All()),
     )
     for step in STEPS:
@@ -90,9 +92,9 @@ def _kind(profile: Profile) -> int:
     return int(pb.ModelInstanceGroup.KIND_GPU if profile == "gpu" else pb.ModelInstanceGroup.KIND_CPU)
 
 
-def _warmup(model: Model, max_batch: int) -> pb.ModelWarmup:
+def _warmup(inputs: tuple[Tensor, ...], max_batch: int) -> pb.ModelWarmup:
     warmup = pb.ModelWarmup(name="zeros", batch_size=1 if max_batch else 0)
-    for tensor in model.inputs:
+    for tensor in inputs:
         dtype = pb.DataType.Value(f"TYPE_{tensor.dtype}")
         warmup.inputs[tensor.name].CopyFrom(pb.ModelWarmup.Input(data_type=dtype, dims=tensor.shape, zero_data=True))
     return warmup

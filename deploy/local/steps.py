@@ -101,7 +101,7 @@ class Steps:
         s = self._settings
         facts = [s.source, s.data or "", str(s.seed), s.size]
         facts += [SCHEMA.hash] if step.needs_schema else []
-        facts += [s.index, s.profile] if step == PUBLISH else []
+        facts += [s.index, str(s.index_memory_gib), str(s.candidates), s.profile] if step == PUBLISH else []
         facts += _files(s.data_folder) if step == INGEST and s.data_folder else []
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 

@@ -19,7 +19,8 @@ def release(tmp_path: Path) -> Path:
     slots = {n: Slot(model=n, version=1, files=file_entries(folder / n)) for n in ("user_tower", "ranker")}
     manifest = Manifest(
         release=1, line=1, slots=slots, schema_hash="s", tower_digest="d", source="sample", as_of="2026-10-01",
-        index=IndexFacts(kind="flat", items=1, dimension=128, recall_at_500=1.0), libraries={}, gates={}, metrics={},
+        index=IndexFacts(kind="flat", items=1, dimension=128, candidates=1, recall=1.0, bytes_per_item=512),
+        libraries={}, gates={}, metrics={},
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
     )  # fmt: skip
     (folder / FILE).write_text(manifest.model_dump_json())

@@ -1,0 +1,76 @@
+"""Building a synthetic release: a workspace of its own beside the trained one, then the exporter as ever."""
+
+import os
+import shutil
+from pathlib import Path
+
+from deploy.settings import Settings
+from exporters.build import Report, build_release, release_numbers
+from feature_repo.vectors import Floats
+from perf.catalogue.forest import Trees, write_resized
+from perf.catalogue.source import SyntheticCatalogue, Trained
+from perf.errors import PerfError
+from training.dataset import Dataset
+from training.lines import FACTS, FOREST, Line, latest
+
+SCALE = "scale"
+
+
+def catalogue_settings(
+    settings: Settings, items: int, candidates: int | None = None, trees: Trees | None = None
+) -> Settings:
+    """Settings of the workspace that holds a catalogue of `items`, beside the trained one it is made from."""
+    k = candidates or settings.candidates
+    shape = f"{trees.rounds}x{trees.leaves}" if trees else "trained"
+    home = settings.home / SCALE / f"{items}-k{k}-{shape}"
+    return settings.model_copy(update={"home": home, "candidates": k})
+
+
+def make(
+    settings: Settings,
+    items: int,
+    report: Report,
+    *,
+    candidates: int | None = None,
+    trees: Trees | None = None,
+    seed: int = 1,
+    vectors: Floats | None = None,
+    queries: Floats | None = None,
+) -> Path:
+    """Build release 1 of `catalogue_settings(settings, items, …)` from the newest line of `settings`; the release's
+    folder. One that is there already, of the same line, is kept. Raises PerfError, ExportError.
+    """
+    if items < 1:
+        raise PerfError(f"--items is {items}, expected at least 1")
+    target, line = catalogue_settings(settings, items, candidates, trees), latest(settings.lines)
+    _require_current(settings, line)
+    stamp, finished = target.workspace / "made.txt", target.releases / "1"
+    told = f"{line.tower_digest} {seed} {'given' if vectors is not None else 'drawn'}"
+    if stamp.is_file() and stamp.read_text() == told and release_numbers(target.releases) == [1]:
+        return finished
+    shutil.rmtree(target.workspace, ignore_errors=True)
+    report("reading the trained catalogue")
+    source = SyntheticCatalogue(Trained.read(settings, line), items, seed, vectors, queries)
+    copied = _borrow(settings, target, line, trees, report)
+    source.write_shown(target.tables / "items")
+    build_release(target, copied, report, source)
+    stamp.write_text(told)
+    return finished
+
+
+def _borrow(settings: Settings, target: Settings, line: Line, trees: Trees | None, report: Report) -> Line:
+    """Features by reference and the line by hard links, with a forest of the size that is asked for."""
+    target.workspace.mkdir(parents=True)
+    target.features.symlink_to(settings.features.resolve(), target_is_directory=True)
+    copy = Line(1, target.lines / "1")
+    shutil.copytree(line.folder, copy.folder, copy_function=os.link)
+    if trees is not None:
+        report(f"a forest of 3 x {trees.rounds} trees of {trees.leaves} leaves")
+        (copy.folder / FOREST).unlink()
+        write_resized(line, Dataset(settings.features), trees, copy.folder / FOREST)
+    return copy
+
+
+def _require_current(settings: Settings, line: Line) -> None:
+    if not (line.folder / FACTS).is_file() or not settings.features.is_dir():
+        raise PerfError(f"{settings.workspace} has no features or no line; run `make demo` first")
