@@ -17,8 +17,10 @@ from exporters.errors import ExportError
 from exporters.forest import edge_rows, export_forest, gate_forest
 from exporters.generation import Choices, Chunk, Source, Users, write_generation
 from exporters.graphs import gate_graphs
+from exporters.index import LARGEST_FLAT_QUANTIZER
 from exporters.manifest import FILE, Manifest, Slot, file_entries, git_revision
 from exporters.table import ItemTable, item_table
+from exporters.tune import MOST_LISTS
 from feature_repo.schema import SCHEMA
 from feature_repo.store import items_as_of, read_items
 from feature_repo.vectors import Floats, Ints
@@ -90,7 +92,8 @@ def index_choices(settings: Settings) -> Choices:
     """What the settings say of the index."""
     kind = None if settings.index == "auto" else settings.index
     memory = settings.index_memory_gib * 2**30
-    return Choices(kind=kind, memory_bytes=memory, candidates=settings.candidates)
+    lists = LARGEST_FLAT_QUANTIZER if settings.profile == "gpu" else MOST_LISTS  # GPU FAISS has no graph to find them
+    return Choices(kind=kind, memory_bytes=memory, candidates=settings.candidates, most_lists=lists)
 
 
 def line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) -> dict[str, float]:

@@ -17,7 +17,7 @@ from exporters.exact import ExactSearch
 from exporters.index import IndexSpec, Kind, empty_index, tune_search
 from exporters.manifest import IndexFacts
 from exporters.table import ItemTable, TableWriter, encoded, sellable_everywhere
-from exporters.tune import DEPTH, DIRECT_ITEMS, Evidence, Trial, choose
+from exporters.tune import DEPTH, DIRECT_ITEMS, MOST_LISTS, Evidence, Trial, choose
 from feature_repo.vectors import Floats, Ints
 from model_repository.contract import CANDIDATE_SEARCH
 
@@ -49,7 +49,7 @@ class Users:
     rows: Floats
     histories: Ints
     embeddings: Floats
-    golden: int = 16
+    golden: int = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,7 @@ class Choices:
     kind: Kind | None
     memory_bytes: float
     candidates: int
+    most_lists: int = MOST_LISTS
 
 
 @dataclass(slots=True)
@@ -79,8 +80,8 @@ def write_generation(
     report(f"looking at {source.items} items")
     seen = _look(source, users, choices.candidates)
     spec, start = _decide(source.items, seen, choices, report)
-    report(f"{spec.kind} index, {spec.codec}" + (f", {spec.nlist} lists" if spec.nlist else ""))
-    index = empty_index(spec, seen.sample)
+    report(f"writing: {spec.kind} index, {spec.codec}" + (f", {spec.nlist} lists" if spec.nlist else ""))
+    index = empty_index(spec, seen.sample, start.centroids if start else None)
     with TableWriter(folder, source.items, seen.id_bytes, seen.regions) as writer:
         for table, vectors in source.chunks():
             index.add(vectors)
@@ -116,7 +117,7 @@ def _look(source: Source, users: Users, k: int) -> _Seen:
         seen.id_bytes = max(seen.id_bytes, *(len(raw) for raw in encoded(table.ids)))
         seen.regions.update(c for named in table.regions if named is not None for c in named)
         first += len(table)
-    seen.sample = np.concatenate(parts)
+    seen.sample = np.random.default_rng(1).permutation(np.concatenate(parts))  # whose first rows are a sample as well
     return seen
 
 
@@ -125,7 +126,7 @@ def _decide(items: int, seen: _Seen, choices: Choices, report: Report) -> tuple[
     if choices.kind in ("flat", "hnsw") and items > DIRECT_ITEMS:
         return IndexSpec(kind=choices.kind), None
     evidence = Evidence(items=items, sample=seen.sample, exact=seen.exact, k=choices.candidates)
-    trials = choose(evidence, choices.memory_bytes, choices.kind)
+    trials = choose(evidence, choices.memory_bytes, choices.kind, choices.most_lists)
     for trial in trials[:5]:
         report(
             f"  {trial.spec.kind} {trial.spec.codec} {trial.spec.nlist}: recall {trial.recall:.3f}, "

@@ -20,7 +20,10 @@ Kind = Literal["flat", "ivf", "hnsw"]
 Codec = Literal["fp32", "fp16", "sq8"]
 TARGET_RECALL = 0.95
 POINTS_PER_LIST = 39  # fewer and FAISS' k-means warns (Clustering.h, min_points_per_centroid)
-LARGEST_FLAT_QUANTIZER = 4096  # more centroids are found through a graph, and clustered in two levels
+MOST_POINTS_PER_LIST = 64  # more teach k-means little and take their time
+ONE_LEVEL = 512  # centroids that plain k-means is quick for
+LARGEST_FLAT_QUANTIZER = 4096  # more centroids are found through a graph
+CODEC_SAMPLE = 65_536
 HNSW_LINKS = 32
 BYTES = {"fp32": 4, "fp16": 2, "sq8": 1}
 _QUANTIZERS = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
@@ -43,8 +46,8 @@ class IndexSpec:
         return dimension * BYTES[self.codec] + 8 + (8 * HNSW_LINKS if self.kind == "hnsw" else 0)
 
 
-def empty_index(spec: IndexSpec, sample: Floats) -> faiss.Index:
-    """An index of the specification, trained on `sample` [n, d] and holding nothing."""
+def empty_index(spec: IndexSpec, sample: Floats, centroids: Floats | None = None) -> faiss.Index:
+    """An index of the specification, trained on `sample` [n, d] and holding nothing; `centroids` may be known."""
     dimension = sample.shape[1]
     if spec.kind == "flat":
         return faiss.IndexFlatIP(dimension)
@@ -52,21 +55,34 @@ def empty_index(spec: IndexSpec, sample: Floats) -> faiss.Index:
         graph = faiss.IndexHNSWFlat(dimension, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = 200
         return graph
-    index = _ivf(spec, quantizer_of(sample, spec.nlist))
-    index.train(sample)
+    known = centroids_of(sample, spec.nlist) if centroids is None else centroids
+    index = _ivf(spec, quantizer_of(known))
+    index.train(sample[:CODEC_SAMPLE])  # the quantizer is full already: only the codec learns
     return index
 
 
-def quantizer_of(sample: Floats, nlist: int) -> faiss.Index:
-    """A coarse quantizer with `nlist` centroids of the sample: exact up to 4096, a graph over them beyond."""
-    if nlist <= LARGEST_FLAT_QUANTIZER:
-        quantizer = faiss.IndexFlatIP(sample.shape[1])
-        quantizer.add(_centroids(sample, nlist))
-        return quantizer
-    quantizer = faiss.IndexHNSWFlat(sample.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-    quantizer.hnsw.efSearch = 128
-    quantizer.add(_two_level_centroids(sample, nlist))
+def quantizer_of(centroids: Floats) -> faiss.Index:
+    """A coarse quantizer over centroids [nlist, d]: exact up to 4096, a graph over them beyond."""
+    if len(centroids) <= LARGEST_FLAT_QUANTIZER:
+        quantizer = faiss.IndexFlatIP(centroids.shape[1])
+    else:
+        quantizer = faiss.IndexHNSWFlat(centroids.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+        quantizer.hnsw.efSearch = 128
+    quantizer.add(centroids)
     return quantizer
+
+
+def centroids_of(sample: Floats, nlist: int) -> Floats:
+    """k-means centroids [nlist, d] of the sample [n, d], seeded.
+
+    Beyond a few hundred in two levels, for k-means of n × nlist is what building an index otherwise consists of: a
+    coarse clustering, one within each cell, and up to 4096 a few full iterations from there.
+    """
+    points = sample[: nlist * MOST_POINTS_PER_LIST]
+    if nlist <= ONE_LEVEL:
+        return _kmeans(points, nlist)
+    centroids = _two_level(points, nlist)
+    return _kmeans(points, nlist, niter=3, start=centroids) if nlist <= LARGEST_FLAT_QUANTIZER else centroids
 
 
 def settings_of(spec: IndexSpec, items: int) -> list[int]:
@@ -119,24 +135,25 @@ def _ivf(spec: IndexSpec, quantizer: faiss.Index) -> faiss.IndexIVF:
     return index
 
 
-def _centroids(sample: Floats, count: int) -> Floats:
-    """Spherical k-means centroids [count, d] of the sample, seeded: lists are ranked by inner product."""
-    if count >= len(sample):
-        return sample[:count]
-    clustering = faiss.Kmeans(sample.shape[1], count, niter=10, seed=1234, spherical=True, max_points_per_centroid=256)
-    clustering.train(sample)
-    centroids: Floats = clustering.centroids
-    return centroids
+def _kmeans(points: Floats, count: int, niter: int = 10, start: Floats | None = None) -> Floats:
+    """Spherical, because lists are ranked by inner product."""
+    if count >= len(points):
+        return points[:count]
+    clustering = faiss.Kmeans(
+        points.shape[1], count, niter=niter, seed=1234, spherical=True, min_points_per_centroid=1,
+        max_points_per_centroid=len(points),
+    )  # fmt: skip
+    clustering.train(points, init_centroids=start)
+    return np.asarray(clustering.centroids, np.float32)
 
 
-def _two_level_centroids(sample: Floats, count: int) -> Floats:
-    """k-means within each cell of a coarse k-means, cells getting centroids by their share of the sample."""
-    coarse = faiss.IndexFlatIP(sample.shape[1])
-    coarse.add(_centroids(sample, math.isqrt(count)))
-    cells = coarse.search(sample, 1)[1][:, 0]
-    sizes = np.bincount(cells, minlength=coarse.ntotal)
-    shares = _apportion(sizes, count)
-    parts = [_centroids(sample[cells == c], int(n)) for c, n in enumerate(shares) if n]
+def _two_level(points: Floats, count: int) -> Floats:
+    """k-means within each cell of a coarse k-means, cells getting centroids by their share of the points."""
+    coarse = faiss.IndexFlatIP(points.shape[1])
+    coarse.add(_kmeans(points, math.isqrt(count)))
+    cells = coarse.search(points, 1)[1][:, 0]
+    shares = _apportion(np.bincount(cells, minlength=coarse.ntotal), count)
+    parts = [_kmeans(points[cells == c], int(n)) for c, n in enumerate(shares) if n]
     return np.concatenate(parts)
 
 

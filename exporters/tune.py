@@ -11,7 +11,7 @@ The winner is built, and `exporters.index.tune_search` then settles its `nprobe`
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import faiss
@@ -25,6 +25,7 @@ from exporters.index import (
     Codec,
     IndexSpec,
     Kind,
+    centroids_of,
     empty_index,
     parameters,
     quantizer_of,
@@ -35,6 +36,7 @@ from feature_repo.vectors import Floats, Ints
 DIRECT_ITEMS = 20_000  # up to here every candidate is simply built and timed
 DEPTH = 2  # exact neighbours kept, in multiples of k
 MOST_PROBES = 1024
+MOST_LISTS = 65_536
 REPEATS = 3
 SAME = 1.1  # times that differ by less are the same; then the smaller index wins
 CODECS: tuple[Codec, ...] = ("fp32", "fp16", "sq8")
@@ -42,13 +44,17 @@ CODECS: tuple[Codec, ...] = ("fp32", "fp16", "sq8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A specification with its cheapest sufficient setting: predicted recall, milliseconds per query on one thread."""
+    """A specification with its cheapest sufficient setting: predicted recall, milliseconds per query on one thread.
+
+    `centroids` [nlist, d] are those the prediction was made with, where one was made.
+    """
 
     spec: IndexSpec
     setting: int
     recall: float
     milliseconds: float
     bytes_per_item: int
+    centroids: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,20 +77,28 @@ class Evidence:
         return min(self.items, round(1.1 * self.k) + 16)
 
 
-def choose(evidence: Evidence, memory_bytes: float, kind: Kind | None = None) -> list[Trial]:
+def choose(
+    evidence: Evidence, memory_bytes: float, kind: Kind | None = None, most_lists: int = MOST_LISTS
+) -> list[Trial]:
     """Every specification that reaches the target within `memory_bytes`, best first; of one kind where it is given.
 
     Raises GateError if none does.
     """
-    trials = _direct(evidence, kind) if evidence.items <= DIRECT_ITEMS else _predicted(evidence)
+    direct = evidence.items <= DIRECT_ITEMS
+    trials = _direct(evidence, kind) if direct else _predicted(evidence, most_lists)
     fitting = [t for t in trials if t.bytes_per_item * evidence.items <= memory_bytes]
     if not fitting:
         raise GateError(
             f"no index of {evidence.items} items reaches recall@{evidence.k} {TARGET_RECALL} within "
             f"{memory_bytes / 2**30:.2f} GiB; raise TRIDENT_INDEX_MEMORY_GIB"
         )
-    best = min(trial.milliseconds for trial in fitting)
-    return sorted(fitting, key=lambda t: (t.milliseconds > SAME * best, t.bytes_per_item, t.milliseconds))
+    return best_first(fitting)
+
+
+def best_first(trials: list[Trial]) -> list[Trial]:
+    """The smallest of those that are as fast as the fastest, then the others."""
+    best = min(trial.milliseconds for trial in trials)
+    return sorted(trials, key=lambda t: (t.milliseconds > SAME * best, t.bytes_per_item, t.milliseconds))
 
 
 def nlists(items: int, sample: int) -> list[int]:
@@ -115,9 +129,9 @@ def _built(evidence: Evidence, spec: IndexSpec) -> Trial | None:
     return None
 
 
-def _predicted(evidence: Evidence) -> Iterator[Trial]:
+def _predicted(evidence: Evidence, most_lists: int) -> Iterator[Trial]:
     codecs = {codec: (codec_recall(evidence, codec), _scan_seconds(evidence, codec)) for codec in CODECS}
-    for nlist in nlists(evidence.items, len(evidence.sample)):
+    for nlist in sorted({min(n, most_lists) for n in nlists(evidence.items, len(evidence.sample))}):
         coverage = Coverage(evidence, nlist)
         for codec, (kept, per_vector) in codecs.items():
             probes = coverage.probes(TARGET_RECALL / kept)
@@ -125,7 +139,8 @@ def _predicted(evidence: Evidence) -> Iterator[Trial]:
                 spec = IndexSpec(kind="ivf", codec=codec, nlist=nlist)
                 seconds = coverage.coarse_seconds(probes) + coverage.scanned(probes) * per_vector
                 expected = kept * coverage.recall(probes)
-                yield _trial(evidence, spec, probes, expected, seconds * len(evidence.queries))
+                trial = _trial(evidence, spec, probes, expected, seconds * len(evidence.queries))
+                yield replace(trial, centroids=coverage.centroids)
 
 
 class Coverage:
@@ -133,9 +148,10 @@ class Coverage:
 
     def __init__(self, evidence: Evidence, nlist: int) -> None:
         self._queries = evidence.queries
-        self._quantizer = quantizer_of(evidence.sample, nlist)
-        sizes = np.bincount(self._assigned(evidence.sample), minlength=nlist)
-        self._sizes = sizes * (evidence.items / len(evidence.sample))
+        self.centroids = centroids_of(evidence.sample, nlist)
+        self._quantizer = quantizer_of(self.centroids)
+        counted = evidence.sample[: nlist * POINTS_PER_LIST]
+        self._sizes = np.bincount(self._assigned(counted), minlength=nlist) * (evidence.items / len(counted))
         self._lists = self._quantizer.search(self._queries, min(nlist, MOST_PROBES))[1]
         wanted = evidence.exact.vectors[:, : evidence.k]
         owners = self._assigned(wanted.reshape(-1, wanted.shape[2])).reshape(wanted.shape[:2])

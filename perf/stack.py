@@ -5,6 +5,7 @@ for `make serve`.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,12 +26,14 @@ STUB = "triton_python_backend_stub"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Serving:
-    """A running stack."""
+    """A running stack. Where it had to be published: the golden figures, and the seconds of each step."""
 
     settings: Settings
     redis: RedisServer
     triton: TritonServer
     api: ApiServer
+    golden: dict[str, float]
+    steps_s: dict[str, float]
 
     @property
     def url(self) -> str:
@@ -58,19 +61,37 @@ def serving(settings: Settings, cores: int | None = None, users: int = 0) -> Ite
         stack.start(redis)
         write_users(settings, users)
         stack.start(triton)
-        _serve_newest(settings)
+        clock = _Clock()
+        golden = _serve_newest(settings, clock)
         stack.start(api)
-        yield Serving(settings=settings, redis=redis, triton=triton, api=api)
+        yield Serving(settings=settings, redis=redis, triton=triton, api=api, golden=golden, steps_s=clock.seconds())
 
 
-def _serve_newest(settings: Settings) -> None:
+class _Clock:
+    """A report of steps that remembers when each began."""
+
+    def __init__(self) -> None:
+        self._began: list[tuple[str, float]] = []
+
+    def __call__(self, step: str) -> None:
+        console.print(f"  [dim]{step}[/dim]")
+        self._began.append((step, time.monotonic()))
+
+    def seconds(self) -> dict[str, float]:
+        """Of each step, the last one until now."""
+        ends = [at for _, at in self._began[1:]] + [time.monotonic()]
+        return {step: round(end - at, 2) for (step, at), end in zip(self._began, ends, strict=True)}
+
+
+def _serve_newest(settings: Settings, clock: _Clock) -> dict[str, float]:
     numbers = release_numbers(settings.releases)
     if not numbers:
         raise PerfError(f"{settings.workspace} has no release; make one with `python -m perf catalogue`")
-    if numbers[-1] in published(settings):
-        restore(settings)
-    else:
-        publish(settings, numbers[-1], lambda step: console.print(f"  [dim]{step}[/dim]"))
+    if numbers[-1] not in published(settings):
+        return publish(settings, numbers[-1], clock)
+    clock("load on Triton")
+    restore(settings)
+    return {}
 
 
 @contextmanager

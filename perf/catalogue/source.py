@@ -52,17 +52,23 @@ class SyntheticCatalogue:
     name = "synthetic"
 
     def __init__(
-        self, trained: Trained, items: int, seed: int = 1, given: Floats | None = None, queries: Floats | None = None
+        self,
+        trained: Trained,
+        items: int,
+        seed: int = 1,
+        given: Floats | None = None,
+        queries: Floats | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         if given is not None and len(given) < items:
             raise PerfError(f"the file has {len(given)} vectors, --items is {items}; ask for at most as many")
         self.items, self.queries = items, queries
-        self._trained, self._seed, self._given = trained, seed, given
+        self._trained, self._seed, self._given, self._chunk = trained, seed, given, chunk
         self._mixture: Mixture = fit(trained.vectors)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Tables and vectors, `CHUNK` rows at a time."""
-        for first in range(0, self.items, CHUNK):
+        """Tables and vectors, `chunk` rows at a time."""
+        for first in range(0, self.items, self._chunk):
             vectors, like = self._draw(first)
             yield self._table(first, like), vectors
 
@@ -71,14 +77,14 @@ class SyntheticCatalogue:
         folder.mkdir(parents=True, exist_ok=True)
         schema = self._trained.shown.schema.insert(0, pa.field("item_id", pa.string()))
         with pq.ParquetWriter(folder / "part-0.parquet", schema) as writer:
-            for first in range(0, self.items, CHUNK):
+            for first in range(0, self.items, self._chunk):
                 like = self._draw(first)[1]
                 ids = pa.array(self._ids(first, len(like)), pa.string())
                 writer.write_table(self._trained.shown.take(like).add_column(0, schema[0], ids))
 
     def _draw(self, first: int) -> tuple[Floats, Ints]:
         """Vectors of the chunk from row `first`, and the trained row each is like."""
-        count = min(CHUNK, self.items - first)
+        count = min(self._chunk, self.items - first)
         rng = np.random.default_rng((self._seed, first))
         if self._given is None:
             return self._mixture.sample(count, rng)

@@ -1,0 +1,133 @@
+"""A catalogue of a size, made and served: how long it took, what it takes, how well it finds, how fast it answers.
+
+Every number is of the whole path over REST, all processes on this machine and the generator beside them. Embeddings
+are warm: a user asked for twice is embedded once.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from deploy.settings import Settings
+from exporters.build import Report
+from exporters.manifest import IndexFacts, read
+from perf.load import ClosedLoop, OpenLoop, Outcome, Target, drive
+from perf.load.outcome import quantile
+from perf.memory import watched
+from perf.stack import serving
+from perf.usage import cpu_seconds, resident_mib, spent
+from perf.users import user_id
+
+USERS = 20_000
+USER_IDS = [user_id(number) for number in range(USERS)]
+SKEW = 1.0  # Zipf exponent of how often a user asks
+CLIENTS = 16
+SHARE = 0.6  # of saturation, at which latency is measured
+SECONDS = 20.0
+WARM_UP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What building took."""
+
+    seconds: float
+    peak_mib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A measured size. Rates in requests per second, latencies in milliseconds, memory in MiB (PSS).
+
+    `recall_on_triton` is of the golden users' answers against exact search over what sells everywhere; `made` is None
+    where the release was there already.
+    """
+
+    items: int
+    index: IndexFacts
+    recall_on_triton: float | None
+    made: Made | None
+    release_mib: float
+    steps_s: dict[str, float]
+    saturation: float
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    degraded_share: float
+    resident_mib: dict[str, float]
+    cpu_ms: dict[str, float]
+    generator_cpu_ms: float
+
+    @property
+    def resident_total_mib(self) -> float:
+        """All processes of the stack."""
+        return sum(self.resident_mib.values())
+
+    def as_row(self) -> dict[str, object]:
+        """For a table."""
+        facts = self.index
+        return {
+            "items": f"{self.items:,}",
+            "index": f"{facts.kind} {facts.codec} {facts.nlist}/{facts.nprobe}",
+            "recall": round(facts.recall, 3),
+            "made in s": round(self.made.seconds) if self.made else "–",
+            "loaded in s": self.steps_s.get("load on Triton", "–"),
+            "saturation": round(self.saturation),
+            "at": round(self.rate),
+            "p50 ms": round(self.p50_ms, 1),
+            "p99 ms": round(self.p99_ms, 1),
+            "PSS MiB": round(self.resident_total_mib),
+        }
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        shown = asdict(self) | {"index": self.index.model_dump(), "resident_total_mib": self.resident_total_mib}
+        return {name: round(value, 4) if isinstance(value, float) else value for name, value in shown.items()}
+
+
+def built(build: Callable[[], Path]) -> tuple[Path, Made]:
+    """Run `build`, its process watched."""
+    started = time.monotonic()
+    with watched(os.getpid()) as usage:
+        folder = build()
+    return folder, Made(seconds=round(time.monotonic() - started, 1), peak_mib=round(usage.peak_mib))
+
+
+def measure(settings: Settings, folder: Path, made: Made | None, rate: float | None, report: Report) -> Scale:
+    """Serve the release in `folder`, the workspace's only one, and look.
+
+    Latency is measured at `rate`, or at 60 % of what saturation gave. Raises PerfError, ExportError.
+    """
+    manifest = read(folder)
+    with serving(settings, users=USERS) as run:
+        asked = Target(host=settings.host, port=settings.api_port, users=USER_IDS, skew=SKEW)
+        full = drive(asked, ClosedLoop(clients=CLIENTS, seconds=SECONDS, warm_up_s=WARM_UP_S))
+        at = rate or SHARE * full.answered_per_second
+        report(f"saturation {full.answered_per_second:.0f} requests/s; latency at {at:.0f}")
+        before = cpu_seconds(run.pids())
+        steady = drive(asked, OpenLoop(rate=at, seconds=SECONDS, warm_up_s=WARM_UP_S))
+        after = cpu_seconds(run.pids())
+        return Scale(
+            items=manifest.index.items,
+            index=manifest.index,
+            recall_on_triton=run.golden.get("golden_recall"),
+            made=made,
+            release_mib=sum(f.size for slot in manifest.slots.values() for f in slot.files.values()) / 2**20,
+            steps_s=run.steps_s,
+            saturation=full.answered_per_second,
+            rate=at,
+            p50_ms=quantile(steady.latency_ms, 0.5),
+            p99_ms=quantile(steady.latency_ms, 0.99),
+            degraded_share=degraded_share(steady),
+            resident_mib=resident_mib(run.pids()),
+            cpu_ms=spent(before, after, round(at * (SECONDS + WARM_UP_S))),
+            generator_cpu_ms=steady.generator_cpu_ms,
+        )
+
+
+def degraded_share(outcome: Outcome) -> float:
+    """Share of the answers below full quality, failures among them."""
+    full = outcome.degraded.get("none", 0)
+    return 1.0 - full / len(outcome) if len(outcome) else 0.0
