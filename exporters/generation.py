@@ -117,7 +117,9 @@ def _look(source: Source, users: Users, k: int) -> _Seen:
         seen.id_bytes = max(seen.id_bytes, *(len(raw) for raw in encoded(table.ids)))
         seen.regions.update(c for named in table.regions if named is not None for c in named)
         first += len(table)
-    seen.sample = np.random.default_rng(1).permutation(np.concatenate(parts))  # whose first rows are a sample as well
+    seen.sample = np.concatenate(parts)
+    if source.items > DIRECT_ITEMS:  # below, rows of the sample are rows of the catalogue
+        seen.sample = np.random.default_rng(1).permutation(seen.sample)  # whose first rows are a sample as well
     return seen
 
 

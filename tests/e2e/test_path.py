@@ -20,7 +20,7 @@ from exporters.manifest import Manifest, verify
 from exporters.publish import install, load, published
 from exporters.server import Server
 from model_repository.contract import recommend_name
-from perf.load import load as drive
+from perf.load import ClosedLoop, Target, drive, known_users
 from training.lines import Line, latest
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(900)]
@@ -50,10 +50,11 @@ def item_ids(body: dict[str, object]) -> list[str]:
 
 
 def test_a_thousand_requests_by_sixteen_clients(settings: Settings, stack: Platform) -> None:
-    outcome = drive(settings, requests=1000, clients=16)
-    assert outcome["statuses"] == {"200": 1000}
-    assert outcome["releases"] == {"1": 1000}
-    assert outcome["degraded"] == {"none": 1000}
+    target = Target(host=settings.host, port=settings.api_port, users=known_users(settings))
+    outcome = drive(target, ClosedLoop(clients=16, requests=1000, seconds=60, warm_up_s=1))
+    assert outcome.statuses == {"200": 1000}
+    assert outcome.releases == {"1": 1000}
+    assert outcome.degraded == {"none": 1000}
 
 
 def test_known_user_gets_a_full_answer(api: httpx.Client, stack: Platform) -> None:
