@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from perf.results import stamped, store
+
 Json = Annotated[bool, typer.Option("--json", help="last line of stdout is one JSON document")]
 Save = Annotated[Path | None, typer.Option(help="also write the document to this file")]
 console = Console(stderr=True)
@@ -29,9 +31,9 @@ def show(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def finish(result: Mapping[str, object], as_json: bool, save: Path | None = None) -> None:
-    """Write the document where it was asked for."""
+    """Write the document, with the machine and the run, where it was asked for."""
+    document = stamped(result)
     if save is not None:
-        save.parent.mkdir(parents=True, exist_ok=True)
-        save.write_text(json.dumps(result, indent=2) + "\n")
+        store(document, save)
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(json.dumps(document) + "\n")

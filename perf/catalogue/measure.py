@@ -13,7 +13,7 @@ from pathlib import Path
 from deploy.settings import Settings
 from exporters.build import Report
 from exporters.manifest import IndexFacts, read
-from perf.load import ClosedLoop, OpenLoop, Outcome, Target, drive
+from perf.load import ClosedLoop, OpenLoop, Target, drive
 from perf.load.outcome import quantile
 from perf.memory import watched
 from perf.stack import serving
@@ -120,14 +120,8 @@ def measure(settings: Settings, folder: Path, made: Made | None, rate: float | N
             rate=at,
             p50_ms=quantile(steady.latency_ms, 0.5),
             p99_ms=quantile(steady.latency_ms, 0.99),
-            degraded_share=degraded_share(steady),
+            degraded_share=steady.degraded_share,
             resident_mib=resident_mib(run.pids()),
             cpu_ms=spent(before, after, round(at * (SECONDS + WARM_UP_S))),
             generator_cpu_ms=steady.generator_cpu_ms,
         )
-
-
-def degraded_share(outcome: Outcome) -> float:
-    """Share of the answers below full quality, failures among them."""
-    full = outcome.degraded.get("none", 0)
-    return 1.0 - full / len(outcome) if len(outcome) else 0.0
