@@ -19,7 +19,7 @@ ifdef SIZE
 export TRIDENT_SIZE := $(SIZE)
 endif
 
-.PHONY: help setup serve demo test check bench doctor lock clean distclean
+.PHONY: help setup serve demo test check bench plan doctor lock clean distclean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ check: setup ## lint and types
 
 bench: setup ## the whole path and its stages beside their peers, interleaved
 	@$(PY) -m perf compare --json $(ARGS)
+
+plan: setup ## capacity report: replicas, GPUs, Redis for a target load; ARGS="--rate 10000 --report plan.html"
+	@$(PY) -m perf plan $(ARGS)
 
 doctor: setup ## what this machine has, lacks or has wrong
 	@$(PY) -m deploy.local doctor
