@@ -1,7 +1,10 @@
 """Building a synthetic release: a workspace of its own beside the trained one, then the exporter as ever."""
 
+import json
 import os
 import shutil
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.settings import Settings
@@ -10,10 +13,21 @@ from feature_repo.vectors import Floats
 from perf.catalogue.forest import Trees, write_resized
 from perf.catalogue.source import SyntheticCatalogue, Trained
 from perf.errors import PerfError
+from perf.memory import watched
 from training.dataset import Dataset
 from training.lines import FACTS, FOREST, Line, latest
 
 SCALE = "scale"
+STAMP = "made.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a catalogue was made from, in how many seconds, and the most memory its process took (MiB, PSS)."""
+
+    told: str
+    seconds: float
+    peak_mib: int
 
 
 def catalogue_settings(
@@ -44,18 +58,27 @@ def make(
         raise PerfError(f"--items is {items}, expected at least 1")
     target, line = catalogue_settings(settings, items, candidates, trees), latest(settings.lines)
     _require_current(settings, line)
-    stamp, finished = target.workspace / "made.txt", target.releases / "1"
     told = f"{line.tower_digest} {seed} {'given' if vectors is not None else 'drawn'}"
-    if stamp.is_file() and stamp.read_text() == told and release_numbers(target.releases) == [1]:
-        return finished
+    if release_numbers(target.releases) == [1] and made(target).told == told:
+        return target.releases / "1"
     shutil.rmtree(target.workspace, ignore_errors=True)
-    report("reading the trained catalogue")
-    source = SyntheticCatalogue(Trained.read(settings, line), items, seed, vectors, queries)
-    copied = _borrow(settings, target, line, trees, report)
-    source.write_shown(target.tables / "items")
-    build_release(target, copied, report, source)
-    stamp.write_text(told)
-    return finished
+    started = time.monotonic()
+    with watched(os.getpid()) as usage:
+        report("reading the trained catalogue")
+        source = SyntheticCatalogue(Trained.read(settings, line), items, seed, vectors, queries)
+        copied = _borrow(settings, target, line, trees, report)
+        source.write_shown(target.tables / "items")
+        folder = build_release(target, copied, report, source)
+    seconds, peak = round(time.monotonic() - started, 1), round(usage.peak_mib)
+    stamp = Made(told=told, seconds=seconds, peak_mib=peak)
+    (target.workspace / STAMP).write_text(json.dumps(asdict(stamp)) + "\n")
+    return folder
+
+
+def made(target: Settings) -> Made:
+    """What building the catalogue of a workspace took; of one that is not finished, nothing."""
+    path = target.workspace / STAMP
+    return Made(**json.loads(path.read_text())) if path.is_file() else Made(told="", seconds=0.0, peak_mib=0)
 
 
 def _borrow(settings: Settings, target: Settings, line: Line, trees: Trees | None, report: Report) -> Line:

@@ -4,18 +4,14 @@ Every number is of the whole path over REST, all processes on this machine and t
 are warm: a user asked for twice is embedded once.
 """
 
-import os
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from deploy.settings import Settings
 from exporters.build import Report
 from exporters.manifest import IndexFacts, read
+from perf.catalogue.make import Made, made
 from perf.load import ClosedLoop, OpenLoop, Target, drive
 from perf.load.outcome import quantile
-from perf.memory import watched
 from perf.stack import serving
 from perf.usage import cpu_seconds, resident_mib, spent
 from perf.users import user_id
@@ -30,25 +26,17 @@ WARM_UP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """What building took."""
-
-    seconds: float
-    peak_mib: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """A measured size. Rates in requests per second, latencies in milliseconds, memory in MiB (PSS).
 
-    `recall_on_triton` is of the golden users' answers against exact search over what sells everywhere; `made` is None
-    where the release was there already.
+    `recall_on_triton` is of the golden users' answers against exact search over what sells everywhere; it and the
+    steps of publishing are those of the run that published.
     """
 
     items: int
     index: IndexFacts
     recall_on_triton: float | None
-    made: Made | None
+    made: Made
     release_mib: float
     steps_s: dict[str, float]
     saturation: float
@@ -72,7 +60,7 @@ class Scale:
             "items": f"{self.items:,}",
             "index": f"{facts.kind} {facts.codec} {facts.nlist}/{facts.nprobe}",
             "recall": round(facts.recall, 3),
-            "made in s": round(self.made.seconds) if self.made else "–",
+            "made in s": round(self.made.seconds),
             "loaded in s": self.steps_s.get("load on Triton", "–"),
             "saturation": round(self.saturation),
             "at": round(self.rate),
@@ -87,20 +75,12 @@ class Scale:
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in shown.items()}
 
 
-def built(build: Callable[[], Path]) -> tuple[Path, Made]:
-    """Run `build`, its process watched."""
-    started = time.monotonic()
-    with watched(os.getpid()) as usage:
-        folder = build()
-    return folder, Made(seconds=round(time.monotonic() - started, 1), peak_mib=round(usage.peak_mib))
-
-
-def measure(settings: Settings, folder: Path, made: Made | None, rate: float | None, report: Report) -> Scale:
-    """Serve the release in `folder`, the workspace's only one, and look.
+def measure(settings: Settings, rate: float | None, report: Report) -> Scale:
+    """Serve the workspace's only release and look.
 
     Latency is measured at `rate`, or at 60 % of what saturation gave. Raises PerfError, ExportError.
     """
-    manifest = read(folder)
+    manifest = read(settings.releases / "1")
     with serving(settings, users=USERS) as run:
         asked = Target(host=settings.host, port=settings.api_port, users=USER_IDS, skew=SKEW)
         full = drive(asked, ClosedLoop(clients=CLIENTS, seconds=SECONDS, warm_up_s=WARM_UP_S))
@@ -113,7 +93,7 @@ def measure(settings: Settings, folder: Path, made: Made | None, rate: float | N
             items=manifest.index.items,
             index=manifest.index,
             recall_on_triton=run.golden.get("golden_recall"),
-            made=made,
+            made=made(settings),
             release_mib=sum(f.size for slot in manifest.slots.values() for f in slot.files.values()) / 2**20,
             steps_s=run.steps_s,
             saturation=full.answered_per_second,

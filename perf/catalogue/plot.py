@@ -18,8 +18,7 @@ def plot(scales: Sequence[Scale], path: Path) -> None:
     figure = Figure(figsize=(13, 3.8), layout="constrained")
     making, memory, rate, latency = figure.subplots(1, 4)
     items = [scale.items for scale in scales]
-    made = [(scale.items, scale.made.seconds / 60) for scale in scales if scale.made]
-    making.plot(*zip(*made, strict=True), "o-", color="#08519c") if made else None
+    making.plot(items, [scale.made.seconds / 60 for scale in scales], "o-", color="#08519c")
     making.set(title="Release made in", ylabel="minutes", ylim=(0, None))
     _memory(memory, scales)
     rate.plot(items, [scale.saturation for scale in scales], "o-", color="#31a354")

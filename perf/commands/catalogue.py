@@ -25,8 +25,8 @@ def catalogue(
 ) -> None:
     """Make releases of synthetic catalogues without training, serve each, measure memory, recall, rate and latency."""
     from perf.catalogue.forest import Trees
-    from perf.catalogue.make import catalogue_settings, make
-    from perf.catalogue.measure import Scale, built, measure
+    from perf.catalogue.make import catalogue_settings, made, make
+    from perf.catalogue.measure import Scale, measure
     from perf.catalogue.plot import plot
     from perf.catalogue.source import read_vectors
 
@@ -34,16 +34,16 @@ def catalogue(
     scales: list[Scale] = []
     for size in items or DEFAULT:
         console.rule(f"{size:,} items")
-        folder, made = built(
-            lambda size=size: make(  # type: ignore[misc]
-                settings, size, _report, candidates=candidates, trees=wanted, seed=seed,
-                vectors=read_vectors(vectors), queries=read_vectors(queries),
-            )
+        target = catalogue_settings(settings, size, candidates, wanted)
+        folder = make(
+            settings, size, _report, candidates=candidates, trees=wanted, seed=seed,
+            vectors=read_vectors(vectors), queries=read_vectors(queries),
         )  # fmt: skip
         if only_make:
-            console.print(f"{folder} in {made.seconds:.0f} s, {made.peak_mib / 1024:.1f} GiB at most")
+            took = made(target)
+            console.print(f"{folder} in {took.seconds:.0f} s, {took.peak_mib / 1024:.1f} GiB at most")
             continue
-        scales.append(measure(catalogue_settings(settings, size, candidates, wanted), folder, made, rate, _report))
+        scales.append(measure(target, rate, _report))
         show([scales[-1].as_row()])
     if scales:
         show([scale.as_row() for scale in scales])

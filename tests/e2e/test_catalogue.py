@@ -8,7 +8,7 @@ from deploy.local.serve import Platform
 from deploy.settings import Settings
 from exporters.manifest import read, verify
 from perf.catalogue.forest import Trees
-from perf.catalogue.make import catalogue_settings, make
+from perf.catalogue.make import catalogue_settings, made, make
 from perf.errors import PerfError
 from perf.stack import serving
 from perf.usage import cpu_seconds, resident_mib, spent
@@ -39,6 +39,7 @@ def test_it_is_served_like_any_release(stack: Platform, settings: Settings) -> N
     assert (manifest.source, manifest.index.items, manifest.index.candidates) == ("synthetic", ITEMS, K)
     assert manifest.index.recall >= 0.95
     built = (folder / "manifest.json").stat().st_mtime_ns
+    assert 0 < made(target).seconds < 3600
     assert make(settings, ITEMS, quiet, candidates=K, trees=TREES) == folder
     assert (folder / "manifest.json").stat().st_mtime_ns == built  # what is there is kept
 

@@ -9,13 +9,15 @@ without a bit; `table.json`: sizes, search settings, `feature_columns` {type: th
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import faiss
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+Place = Callable[[faiss.Index], faiss.Index]
 GPU_DEPTH = 2048  # GPU FAISS selects at most this many (GpuIndex.h, getMaxKSelection)
 TABLES = ("keys", "ids", "rules", "regions")
 
@@ -25,17 +27,17 @@ class CatalogueError(ValueError):
 
 
 class Catalogue:
-    """Search, filter and gather. Thread-safe for reading; `gpu` is a CUDA device id or None."""
+    """Search, filter and gather. Thread-safe for reading; `gpu` copies the index to a GPU (`gpu_index.to_gpu`)."""
 
-    def __init__(self, folder: Path, k: int, gpu: int | None = None, threads: int = 1) -> None:
+    def __init__(self, folder: Path, k: int, gpu: Place | None = None, threads: int = 1) -> None:
         faiss.omp_set_num_threads(threads)
         self.k = k
         self.facts = json.loads((folder / "table.json").read_text())
         self._table: Arrays = {name: _map(folder / f"{name}.npy") for name in TABLES}
         self._features = FeatureTable(folder, self.facts["feature_columns"])
-        self._index = _open_index(str(folder / "index.faiss"), self.facts, gpu)
+        self._folder, self._gpu = folder, gpu is not None
+        self._index = self._open_index() if gpu is None else gpu(self._open_index())
         self.size = int(self._index.ntotal)
-        self._gpu = gpu is not None
         self._deepest = self.size if gpu is None else min(self.size, GPU_DEPTH)
         self._check()
         columns = {name: i for i, name in enumerate(self.facts["rule_columns"])}
@@ -72,14 +74,27 @@ class Catalogue:
         scores, rows = self._index.search(queries, depth)
         found = [_keep(r, s, allowed, self.k) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
-        for i in short if not self._gpu else ():  # a GPU search is already as deep as it goes
+        for i in short:
             found[i] = self._exhaustive(queries[i : i + 1], allowed)
         return found
 
     def _exhaustive(self, query: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every list probed, every row ranked: the answer when the cheap search came back short."""
-        scores, rows = self._index.search(query, self._deepest, params=_all_lists(self._index))
+        scores, rows = self._host.search(query, self.size, params=_all_lists(self._host))
         return _keep(rows[0], scores[0], allowed, self.k)
+
+    @cached_property
+    def _host(self) -> faiss.Index:
+        """The index that searches as deep as asked. Beside a GPU's it is read again when a region first needs it."""
+        return self._open_index() if self._gpu else self._index
+
+    def _open_index(self) -> faiss.Index:
+        index = faiss.read_index(str(self._folder / "index.faiss"))
+        if isinstance(index, faiss.IndexIVF):
+            index.nprobe = int(self.facts["nprobe"])
+        if isinstance(index, faiss.IndexHNSW):
+            index.hnsw.efSearch = int(self.facts["ef_search"])
+        return index
 
     def _allowed_in(self, bit: int) -> np.ndarray:
         if bit not in self._allowed:
@@ -107,6 +122,8 @@ class Catalogue:
     def _check(self) -> None:
         tables = self._table | self._features.blocks
         sizes = {"index.faiss": self.size} | {f"{name}.npy": len(array) for name, array in tables.items()}
+        if self._gpu and self.k > GPU_DEPTH:
+            raise CatalogueError(f"a GPU finds at most {GPU_DEPTH} candidates, the model's width is {self.k}")
         if set(sizes.values()) != {self.facts["items"]}:
             raise CatalogueError(f"table.json says {self.facts['items']} items, the files have {sizes}")
         if self._index.d != self.facts["dimension"] or self._index.metric_type != faiss.METRIC_INNER_PRODUCT:
@@ -150,21 +167,6 @@ def _map(path: Path) -> np.ndarray:
 def _keep(rows: np.ndarray, scores: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     kept = (rows >= 0) & allowed[rows]  # FAISS pads with -1
     return rows[kept][:k], scores[kept][:k]
-
-
-def _open_index(path: str, facts: Mapping[str, object], gpu: int | None) -> faiss.Index:
-    index = faiss.read_index(path)
-    if isinstance(index, faiss.IndexIVF):
-        index.nprobe = int(str(facts["nprobe"]))
-    if isinstance(index, faiss.IndexHNSW):
-        index.hnsw.efSearch = int(str(facts["ef_search"]))
-    if gpu is None:
-        return index
-    if isinstance(index, faiss.IndexHNSW):
-        raise CatalogueError("an HNSW index has no GPU form; publish with TRIDENT_INDEX=ivf or flat")
-    if not hasattr(faiss, "StandardGpuResources"):
-        raise CatalogueError("KIND_GPU asks for GPU FAISS; install faiss-gpu in Triton's environment")
-    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), gpu, index)
 
 
 def _all_lists(index: faiss.Index) -> faiss.SearchParameters | None:

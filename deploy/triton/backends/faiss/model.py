@@ -5,16 +5,22 @@
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from catalogue import Catalogue  # noqa: E402
+from catalogue import Catalogue, Place  # noqa: E402
+from gpu_index import STORAGE, to_gpu  # noqa: E402
 from trident_backend import Arrays, ModelArgs, answer  # noqa: E402
 
-PARAMETERS = {"omp_threads": "threads FAISS may use for one batch; ours, default 1"}
+PARAMETERS = {  # ours: NVIDIA's container has no FAISS backend
+    "omp_threads": "threads FAISS may use for one batch; default 1",
+    "gpu_storage": "KIND_GPU: float16 (default) or float32, for vectors that the index stores whole",
+    "gpu_scratch_mib": "KIND_GPU: memory FAISS keeps for its temporaries in each process; default 512",
+}
 
 
 class TritonPythonModel:
@@ -26,12 +32,18 @@ class TritonPythonModel:
         k = int(next(o["dims"][0] for o in self._args.config["output"] if o["name"] == "item_key"))
         threads = self._args.integer("omp_threads", 1, least=1)
         self._args.file("index.faiss")
-        self._catalogue = Catalogue(self._args.folder, k, self._args.gpu, threads)
+        self._catalogue = Catalogue(self._args.folder, k, self._place(), threads)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Search all queued requests as one batch."""
         responses: list[Any] = answer(requests, self._args, self._compute)
         return responses
+
+    def _place(self) -> Place | None:
+        storage = self._args.parameter("gpu_storage", STORAGE[0])
+        scratch = self._args.integer("gpu_scratch_mib", 512)
+        device = self._args.gpu
+        return None if device is None else partial(to_gpu, device=device, storage=storage, scratch_mib=scratch)
 
     def _compute(self, inputs: Arrays) -> Arrays:
         return self._catalogue.search(inputs["user_embedding"], inputs["country"][:, 0])

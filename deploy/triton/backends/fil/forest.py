@@ -73,9 +73,9 @@ def _forest(model: treelite.Model, trees: np.ndarray, features: int) -> Any:
 
 def _add_tree(builder: Any, tree: Any, index: int) -> None:
     left, right = tree.get_field("cleft"), tree.get_field("cright")
-    feature, threshold = tree.get_field("split_index"), _floor32(tree.get_field("threshold"))
+    feature, threshold = tree.get_field("split_index"), floor32(tree.get_field("threshold"))
     default_left, leaf = tree.get_field("default_left"), tree.get_field("leaf_value")
-    _check_splits(tree, left, index)
+    check_splits(tree, left, index)
     tree_id = builder.create_tree(len(left))
     pending: list[tuple[int, dict[str, int]]] = [(0, {})]
     while pending:
@@ -97,14 +97,15 @@ def _add_tree(builder: Any, tree: Any, index: int) -> None:
         ]
 
 
-def _check_splits(tree: Any, left: np.ndarray, index: int) -> None:
+def check_splits(tree: Any, left: np.ndarray, index: int) -> None:
+    """Refuse tree `index`, with left children `left`, for what no engine here evaluates. Raises ForestError."""
     if np.any(tree.get_field("node_type") == CATEGORICAL):
         raise ForestError(f"tree {index} has a categorical split; encode categories as numbers")
     if np.any(tree.get_field("cmp")[left != LEAF] != LESS_OR_EQUAL):
         raise ForestError(f"tree {index} has a split that is not `<=`; only LightGBM forests are served here")
 
 
-def _floor32(threshold: np.ndarray) -> np.ndarray:
+def floor32(threshold: np.ndarray) -> np.ndarray:
     """The largest float32 ≤ each double."""
     with np.errstate(over="ignore"):
         rounded = threshold.astype(np.float32)

@@ -1,4 +1,7 @@
-"""The `fil` backend on CPU: a Treelite checkpoint, the same config.pbtxt as the C++ FIL backend."""
+"""The `fil` backend: a Treelite checkpoint, the same config.pbtxt as the C++ FIL backend.
+
+KIND_CPU is answered by oneDAL, KIND_GPU by nvforest, the library inside the C++ backend.
+"""
 
 import os
 import sys
@@ -10,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from forest import Forest  # noqa: E402
+from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
 from trident_backend import Arrays, ConfigError, ModelArgs, answer  # noqa: E402
 
 # fil_backend src/shared_state.h, RapidsSharedState::load
@@ -18,7 +22,7 @@ PARAMETERS = {
     "is_classifier": 'get_config_param<bool>("is_classifier"), required since 25.09',
     "cpu_nthread": 'get_config_param<int>("cpu_nthread", -1)',
     "layout": 'get_config_param<std::string>("layout", "depth_first"); memory layout, GPU and CPU of FIL only',
-    "chunk_size": 'get_config_param<int>("chunk_size", 1); GPU and CPU of FIL only',
+    "chunk_size": 'get_config_param<int>("chunk_size", 1); GPU and CPU of FIL only; absent: FIL chooses',
 }
 
 
@@ -30,16 +34,21 @@ class TritonPythonModel:
         self._args = ModelArgs.read(args, PARAMETERS)
         self._require("model_type", "treelite_checkpoint")
         self._require("is_classifier", "false")
-        if self._args.gpu is not None:
-            raise ConfigError(f"model {self._args.name}: this engine has no GPU; use the C++ FIL backend for KIND_GPU")
-        threads = self._args.integer("cpu_nthread", -1, least=-1)
-        cores = os.cpu_count() or 1
-        self._forest = Forest(self._args.file("checkpoint.tl"), cores if threads < 1 else threads)
+        self._forest = self._on_cpu() if self._args.gpu is None else self._on_gpu(self._args.gpu)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Score all queued requests in one call."""
         responses: list[Any] = answer(requests, self._args, self._compute)
         return responses
+
+    def _on_cpu(self) -> Any:
+        threads = self._args.integer("cpu_nthread", -1, least=-1)
+        cores = os.cpu_count() or 1
+        return Forest(self._args.file("checkpoint.tl"), cores if threads < 1 else threads)
+
+    def _on_gpu(self, device: int) -> Any:
+        layout, chunk = self._args.parameter("layout", LAYOUTS[0]), self._args.integer("chunk_size", 0)
+        return GpuForest(self._args.file("checkpoint.tl"), device, layout=layout, chunk_size=chunk or None)
 
     def _compute(self, inputs: Arrays) -> Arrays:
         return {"output__0": self._forest.predict(inputs["input__0"])}

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import onnxruntime as ort
 from trident_backend import Arrays, ConfigError, ModelArgs, answer
 
+CUDA = "CUDAExecutionProvider"
 # onnxruntime_backend src/onnxruntime.cc, ModelState::ModelState
 PARAMETERS = {
     "intra_op_thread_count": 'TryParseModelStringParameter(params, "intra_op_thread_count", …, 0)',
@@ -27,6 +28,10 @@ class TritonPythonModel:
         self._session = ort.InferenceSession(
             self._args.file("model.onnx"), self._options(), providers=_providers(self._args.gpu)
         )
+        # A provider that cannot start is replaced by the CPU, with no more than a line on stderr.
+        if self._args.gpu is not None and CUDA not in self._session.get_providers():
+            raise ConfigError(f"model {self._args.name}: onnxruntime-gpu {ort.__version__} finds no usable CUDA and "
+                              "cuDNN; install `onnxruntime-gpu[cuda,cudnn]` in Triton's environment")  # fmt: skip
         self._outputs = self._args.tensors("output")
         self._check("input", self._args.tensors("input"), [i.name for i in self._session.get_inputs()])
         self._check("output", self._outputs, [o.name for o in self._session.get_outputs()])
@@ -56,8 +61,9 @@ class TritonPythonModel:
 def _providers(gpu: int | None) -> list[Any]:
     if gpu is None:
         return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
+    if CUDA not in ort.get_available_providers():
         raise ConfigError(
             "KIND_GPU asks for the CUDA execution provider; install onnxruntime-gpu in Triton's environment"
         )
-    return [("CUDAExecutionProvider", {"device_id": gpu}), "CPUExecutionProvider"]
+    ort.preload_dlls()  # CUDA and cuDNN of the nvidia-* packages, which no library path names
+    return [(CUDA, {"device_id": gpu, "use_tf32": "0"}), "CPUExecutionProvider"]
