@@ -5,16 +5,22 @@ import typer
 from deploy.settings import SettingsError
 from exporters.errors import ExportError
 from perf.commands.analyze import analyze
+from perf.commands.catalogue import catalogue
+from perf.commands.compare import compare
+from perf.commands.diff import diff
+from perf.commands.figures import figures
+from perf.commands.gpu import gpu
 from perf.commands.load import load
 from perf.commands.pipeline import pipeline
-from perf.commands.ranker import ranker
+from perf.commands.plan import plan
+from perf.commands.roofline import roofline
 from perf.commands.store import store
 from perf.console import console
 from perf.errors import PerfError
 from training.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (analyze, load, pipeline, ranker, store):
+for command in (analyze, catalogue, compare, diff, figures, gpu, load, pipeline, plan, roofline, store):
     app.command()(command)
 
 
