@@ -23,6 +23,7 @@ POINTS_PER_LIST = 39  # fewer and FAISS' k-means warns (Clustering.h, min_points
 MOST_POINTS_PER_LIST = 64  # more teach k-means little and take their time
 ONE_LEVEL = 512  # centroids that plain k-means is quick for
 LARGEST_FLAT_QUANTIZER = 4096  # more centroids are found through a graph
+GRAPH_PROBES = 256  # lists a graph finds; asked for more it answers -1
 CODEC_SAMPLE = 65_536
 HNSW_LINKS = 32
 BYTES = {"fp32": 4, "fp16": 2, "sq8": 1}
@@ -67,7 +68,7 @@ def quantizer_of(centroids: Floats) -> faiss.Index:
         quantizer = faiss.IndexFlatIP(centroids.shape[1])
     else:
         quantizer = faiss.IndexHNSWFlat(centroids.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-        quantizer.hnsw.efSearch = 128
+        quantizer.hnsw.efSearch = GRAPH_PROBES
     quantizer.add(centroids)
     return quantizer
 
@@ -88,9 +89,15 @@ def centroids_of(sample: Floats, nlist: int) -> Floats:
 def settings_of(spec: IndexSpec, items: int) -> list[int]:
     """Search settings from cheap to thorough: nprobe of IVF, efSearch of HNSW."""
     if spec.kind == "ivf":
-        steps = [round(2 ** (i / 4)) for i in range(4 * math.ceil(math.log2(spec.nlist)))]
-        return [*dict.fromkeys(s for s in steps if s < spec.nlist), spec.nlist]
+        most = most_probes(spec.nlist)
+        steps = [round(2 ** (i / 4)) for i in range(4 * math.ceil(math.log2(most + 1)))]
+        return [*dict.fromkeys(s for s in steps if s < most), most]
     return [e for e in (512, 1024, 2048, 4096) if e < items] + [8192] if spec.kind == "hnsw" else [0]
+
+
+def most_probes(nlist: int) -> int:
+    """The most lists a query can be answered from."""
+    return nlist if nlist <= LARGEST_FLAT_QUANTIZER else GRAPH_PROBES
 
 
 def parameters(spec: IndexSpec, setting: int) -> faiss.SearchParameters | None:

@@ -27,6 +27,7 @@ from exporters.index import (
     Kind,
     centroids_of,
     empty_index,
+    most_probes,
     parameters,
     quantizer_of,
     settings_of,
@@ -152,7 +153,7 @@ class Coverage:
         self._quantizer = quantizer_of(self.centroids)
         counted = evidence.sample[: nlist * POINTS_PER_LIST]
         self._sizes = np.bincount(self._assigned(counted), minlength=nlist) * (evidence.items / len(counted))
-        self._lists = self._quantizer.search(self._queries, min(nlist, MOST_PROBES))[1]
+        self._lists = self._quantizer.search(self._queries, min(most_probes(nlist), MOST_PROBES))[1]
         wanted = evidence.exact.vectors[:, : evidence.k]
         owners = self._assigned(wanted.reshape(-1, wanted.shape[2])).reshape(wanted.shape[:2])
         self._ranks = _ranks(self._lists, owners, nlist)

@@ -2,8 +2,11 @@
 
 import typer
 
+from deploy.local.errors import PlatformError
+from deploy.local.runtime.stack import signals_interrupt
 from deploy.settings import SettingsError
 from exporters.errors import ExportError
+from feature_repo.store import StoreError
 from perf.commands.analyze import analyze
 from perf.commands.catalogue import catalogue
 from perf.commands.compare import compare
@@ -25,10 +28,11 @@ for command in (analyze, catalogue, compare, diff, figures, gpu, load, pipeline,
 
 
 def main() -> None:
-    """Run the CLI; what cannot be measured is one line on stderr and exit code 2."""
+    """Run the CLI; what cannot be measured is one line on stderr and exit code 2. SIGTERM ends it like Ctrl-C."""
     try:
-        app()
-    except (PerfError, ExportError, DataError, SettingsError) as error:
+        with signals_interrupt():
+            app()
+    except (PerfError, ExportError, DataError, StoreError, PlatformError, SettingsError) as error:
         console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
         raise SystemExit(2) from None
 

@@ -1,6 +1,7 @@
 """Building a synthetic release: a workspace of its own beside the trained one, then the exporter as ever."""
 
 import json
+import math
 import os
 import shutil
 import time
@@ -19,6 +20,8 @@ from training.lines import FACTS, FOREST, Line, latest
 
 SCALE = "scale"
 STAMP = "made.json"
+FEW = 2_000_000  # items whose displays fit into any Redis
+DISPLAY_BYTES, OTHER_BYTES = 400, 2 * 2**30  # of an item in Redis, with room to spare; of users and caches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,10 @@ def catalogue_settings(
     k = candidates or settings.candidates
     shape = f"{trees.rounds}x{trees.leaves}" if trees else "trained"
     home = settings.home / SCALE / f"{items}-k{k}-{shape}"
-    return settings.model_copy(update={"home": home, "candidates": k})
+    changes: dict[str, object] = {"home": home, "candidates": k}
+    if items > FEW:
+        changes["redis_memory"] = f"{math.ceil((items * DISPLAY_BYTES + OTHER_BYTES) / 2**30)}gb"
+    return settings.model_copy(update=changes)
 
 
 def make(

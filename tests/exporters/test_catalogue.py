@@ -17,7 +17,7 @@ from exporters.blocks import FeatureWriter, item_blocks, read_features
 from exporters.errors import ExportError
 from exporters.generation import Choices, Chunk, Users, golden_of, write_generation
 from exporters.golden import LEAST_RECALL
-from exporters.index import TARGET_RECALL
+from exporters.index import TARGET_RECALL, IndexSpec, empty_index
 from exporters.manifest import IndexFacts
 from exporters.table import ItemTable, TableWriter, item_table, most_popular, popular_items, region_bits
 from feature_repo.schema import HISTORY, ITEM_WIDTH, SCHEMA, USER_WIDTH, country_code
@@ -317,3 +317,31 @@ def test_missing_rows_are_refused(tmp_path: Path) -> None:
 def test_equal_ids_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"items \['item-(\d)', 'item-\1'\] have the same 64-bit key"):
         write_rows(tmp_path, 14, slice(0, 7), slice(0, 7))
+
+
+def graph_quantized() -> faiss.Index:
+    quantizer = faiss.IndexHNSWFlat(D, 4, faiss.METRIC_INNER_PRODUCT)
+    quantizer.hnsw.efSearch = 1  # as bad a guide to the lists as there is
+    quantizer.add(unit_vectors(60, 5))
+    index = faiss.IndexIVFScalarQuantizer(quantizer, D, 60, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.own_fields = True
+    quantizer.this.disown()
+    index.train(unit_vectors(N, 1))
+    return index
+
+
+INDEXES = {
+    "flat": lambda: faiss.IndexFlatIP(D),
+    "hnsw": lambda: faiss.IndexHNSWFlat(D, 8, faiss.METRIC_INNER_PRODUCT),
+    "ivf": lambda: empty_index(IndexSpec(kind="ivf", codec="sq8", nlist=7), unit_vectors(N, 1)),
+    "ivf, graph of lists": graph_quantized,
+}
+
+
+@pytest.mark.parametrize("kind", INDEXES)
+def test_the_last_resort_finds_every_allowed_row(kernel: ModuleType, kind: str) -> None:
+    index, allowed_rows = INDEXES[kind](), np.arange(N) % 60 == 3
+    index.add(unit_vectors(N, 1))
+    for query in unit_vectors(20, 8):
+        rows = kernel._search_all(index, query[None], 5, allowed_rows)[1][0]
+        assert sorted(rows.tolist()) == np.flatnonzero(allowed_rows).tolist()

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -24,6 +25,13 @@ TABLES = ("keys", "ids", "rules", "regions")
 
 class CatalogueError(ValueError):
     """The generation's files do not fit together, or a query does not fit the index."""
+
+
+class Allowed(NamedTuple):
+    """Which rows a region may be shown [n], and how many they are."""
+
+    rows: np.ndarray
+    total: int
 
 
 class Catalogue:
@@ -44,7 +52,7 @@ class Catalogue:
         rules = self._table["rules"]
         self._sellable = (rules[:, columns["in_stock"]] > 0) & (rules[:, columns["is_safe"]] > 0)
         self._bits = {int(code): int(bit) for code, bit in self.facts["regions"].items()}
-        self._allowed: dict[int, np.ndarray] = {}
+        self._allowed: dict[int, Allowed] = {}
 
     def search(self, queries: np.ndarray, countries: np.ndarray) -> Arrays:
         """[b, d] embeddings and [b] country codes → arrays [b, k, …] and `count` [b, 1]; rows past count are zero."""
@@ -66,22 +74,17 @@ class Catalogue:
     def _filtered(self, queries: np.ndarray, bit: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The best k rows allowed in the region, for each query; over-retrieves by what the filter will take."""
         allowed = self._allowed_in(bit)
-        available = int(allowed.sum())
-        if available == 0:
+        if allowed.total == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        wanted = min(self.k, available)
-        depth = min(self._deepest, int(wanted * self.size / available * 1.1) + 16)
+        wanted = min(self.k, allowed.total)
+        depth = min(self._deepest, int(wanted * self.size / allowed.total * 1.1) + 16)
         scores, rows = self._index.search(queries, depth)
-        found = [_keep(r, s, allowed, self.k) for r, s in zip(rows, scores, strict=True)]
+        found = [_keep(r, s, allowed.rows, self.k) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
         for i in short:
-            found[i] = self._exhaustive(queries[i : i + 1], allowed)
+            scores, rows = _search_all(self._host, queries[i : i + 1], wanted, allowed.rows)
+            found[i] = _keep(rows[0], scores[0], allowed.rows, self.k)
         return found
-
-    def _exhaustive(self, query: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Every list probed, every row ranked: the answer when the cheap search came back short."""
-        scores, rows = self._host.search(query, self.size, params=_all_lists(self._host))
-        return _keep(rows[0], scores[0], allowed, self.k)
 
     @cached_property
     def _host(self) -> faiss.Index:
@@ -96,10 +99,11 @@ class Catalogue:
             index.hnsw.efSearch = int(self.facts["ef_search"])
         return index
 
-    def _allowed_in(self, bit: int) -> np.ndarray:
+    def _allowed_in(self, bit: int) -> "Allowed":
         if bit not in self._allowed:
             word = self._table["regions"][:, bit // 64]
-            self._allowed[bit] = self._sellable & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
+            rows = self._sellable & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
+            self._allowed[bit] = Allowed(rows, int(rows.sum()))
         return self._allowed[bit]
 
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
@@ -169,9 +173,28 @@ def _keep(rows: np.ndarray, scores: np.ndarray, allowed: np.ndarray, k: int) -> 
     return rows[kept][:k], scores[kept][:k]
 
 
-def _all_lists(index: faiss.Index) -> faiss.SearchParameters | None:
+def _search_all(index: faiss.Index, query: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows of the k best allowed rows, by looking at every one: when the cheap search came back short."""
+    selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(nprobe=index.nlist)
+        return _search_lists(index, query, k, selector)
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=index.ntotal)
-    return None
+        parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=index.ntotal)
+    else:
+        parameters = faiss.SearchParameters(sel=selector)
+    scores, rows = index.search(query, k, params=parameters)
+    return scores, rows
+
+
+def _search_lists(
+    index: faiss.IndexIVF, query: np.ndarray, k: int, selector: faiss.IDSelector
+) -> tuple[np.ndarray, np.ndarray]:
+    """All lists, by their numbers: a graph over them would not find every one. FAISS's wrapper takes no selector."""
+    query = np.ascontiguousarray(query, np.float32)
+    lists = np.arange(index.nlist, dtype=np.int64)[None]
+    near = np.ascontiguousarray(query @ index.quantizer.reconstruct_n(0, index.nlist).T)
+    scores, rows = np.empty((1, k), np.float32), np.empty((1, k), np.int64)
+    pointers = [faiss.swig_ptr(array) for array in (lists, near, scores, rows)]
+    parameters = faiss.SearchParametersIVF(sel=selector, nprobe=index.nlist)
+    index.search_preassigned_c(1, faiss.swig_ptr(query), k, *pointers, False, parameters)
+    return scores, rows
