@@ -51,30 +51,38 @@ def restore(as_json: Json = False) -> None:
 def list_releases(as_json: Json = False) -> None:
     """Releases of the workspace, newest last, and the share of users each has."""
     from exporters.build import release_numbers
-    from exporters.manifest import read
     from exporters.traffic import TrafficStore
 
     settings = load_settings()
     traffic = TrafficStore(settings).mirrored()
     shares = {arm.release: arm.share for arm in traffic.arms} if traffic else {}
-    rows = [
-        {
-            "release": m.release,
-            "line": m.line,
-            "items": m.index.items,
-            "index": f"{m.index.kind} {m.index.codec}",
-            "candidates": m.index.candidates,
-            "recall": m.index.recall,
-            "share": shares.get(m.release, 0.0),
-            "created_at": m.created_at.isoformat(),
-        }
-        for m in (read(settings.releases / str(n)) for n in release_numbers(settings.releases))
-    ]
+    rows = [_row(settings.releases / str(n), shares.get(n, 0.0)) for n in release_numbers(settings.releases)]
     table = Table(*(rows[0] if rows else ["release"]))
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table)
     _finish({"releases": rows}, as_json)
+
+
+def _row(folder: Path, share: float) -> dict[str, object]:
+    """A release in the list; of one that another revision wrote, no more than its number."""
+    from exporters.manifest import read
+
+    empty = dict.fromkeys(("line", "items", "index", "candidates", "recall"))
+    try:
+        m = read(folder)
+    except ExportError:
+        return {"release": int(folder.name), **empty, "share": share, "created_at": "unreadable manifest"}
+    return {
+        "release": m.release,
+        "line": m.line,
+        "items": m.index.items,
+        "index": f"{m.index.kind} {m.index.codec}",
+        "candidates": m.index.candidates,
+        "recall": m.index.recall,
+        "share": share,
+        "created_at": m.created_at.isoformat(),
+    }
 
 
 @app.command()

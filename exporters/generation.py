@@ -1,7 +1,8 @@
-"""A generation: index, item table and golden queries of one catalogue, in two passes over it and bounded memory.
+"""A generation: index, item table and golden queries of one catalogue, in two passes over it.
 
-The first pass looks (exact neighbours of real queries, a sample, the longest id, the regions), the second writes. A
-catalogue of any size is served by whoever can give its chunks twice: the trained one, and the synthetic ones of `perf`.
+The first pass looks (exact neighbours of real queries, a sample, the longest id, the regions), the second writes. What
+is held is the index, the sample and a chunk: a source that streams (the synthetic catalogues of `perf`) is built in
+bounded memory. The trained catalogue is one chunk, because Feast's offline read gives it whole.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from exporters.exact import ExactSearch
 from exporters.index import IndexSpec, Kind, empty_index, tune_search
 from exporters.manifest import IndexFacts
 from exporters.table import ItemTable, TableWriter, encoded, sellable_everywhere
-from exporters.tune import DEPTH, DIRECT_ITEMS, MOST_LISTS, Evidence, Trial, choose
+from exporters.tune import DEPTH, DIRECT_ITEMS, MOST_LISTS, Evidence, Trial, choose, require_memory
 from feature_repo.vectors import Floats, Ints
 from model_repository.contract import CANDIDATE_SEARCH
 
@@ -126,7 +127,9 @@ def _look(source: Source, users: Users, k: int) -> _Seen:
 def _decide(items: int, seen: _Seen, choices: Choices, report: Report) -> tuple[IndexSpec, Trial | None]:
     """What to build, and the trial that says so where one was needed."""
     if choices.kind in ("flat", "hnsw") and items > DIRECT_ITEMS:
-        return IndexSpec(kind=choices.kind), None
+        spec = IndexSpec(kind=choices.kind)
+        require_memory(spec.bytes_per_item(seen.sample.shape[1]) * items, choices.memory_bytes, str(choices.kind))
+        return spec, None
     evidence = Evidence(items=items, sample=seen.sample, exact=seen.exact, k=choices.candidates)
     trials = choose(evidence, choices.memory_bytes, choices.kind, choices.most_lists)
     for trial in trials[:5]:

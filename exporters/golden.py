@@ -109,12 +109,16 @@ class Golden:
         expected = self._forest.predict(matrix)
         return keys, check_scores(recommend_name(number), answer["scores"][:count], expected)
 
-    def _features(self, keys: Ints) -> Floats:
-        folder = self.release / CANDIDATE_SEARCH.name
-        stored = np.load(folder / "keys.npy")
+    @cached_property
+    def _rows(self) -> tuple[Ints, Ints]:
+        """All keys ascending, and the row of each."""
+        stored = np.load(self.release / CANDIDATE_SEARCH.name / "keys.npy")
         order = np.argsort(stored)
-        rows = order[np.searchsorted(stored, keys, sorter=order)]
-        return read_features(folder, rows)
+        return stored[order], order
+
+    def _features(self, keys: Ints) -> Floats:
+        ascending, row_of = self._rows
+        return read_features(self.release / CANDIDATE_SEARCH.name, row_of[np.searchsorted(ascending, keys)])
 
     def _served(self, slot: str) -> tuple[str, int]:
         return self.manifest.slots[slot].model, self.manifest.version(slot)

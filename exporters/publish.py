@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deploy.settings import Settings
 from exporters.build import release_numbers, sync_tree
-from exporters.errors import ExportError
+from exporters.errors import ExportError, ManifestError
 from exporters.golden import Golden
 from exporters.manifest import Manifest, read, verify
 from exporters.server import Server
@@ -92,7 +92,8 @@ def load(server: Server, manifest: Manifest) -> None:
 def restore(settings: Settings) -> Traffic:
     """Load what the record lists on a server that has just started, and put the record back in Redis.
 
-    A release that carries nobody and has another schema is dropped from the record: its models fit no longer.
+    A release that carries nobody and does not fit beside the others (another schema, another number of candidates, a
+    manifest of another revision) is dropped from the record.
     """
     store = TrafficStore(settings)
     traffic = store.read()
@@ -101,15 +102,31 @@ def restore(settings: Settings) -> Traffic:
     server = Server(settings.triton_url)
     server.check()
     carried = {arm.release for arm in traffic.arms}
-    kept = tuple(r for r in traffic.releases if r.release in carried or r.schema_hash == SCHEMA.hash)
+    manifests = {number: verify(settings.releases / str(number)) for number in sorted(carried)}
+    widths = {manifest.index.candidates for manifest in manifests.values()}
+    for release in traffic.releases:
+        if release.release not in carried and (spare := _fitting(settings, release, widths)) is not None:
+            manifests[release.release] = spare
+    kept = tuple(release for release in traffic.releases if release.release in manifests)
     for release in kept:
-        manifest = verify(settings.releases / str(release.release))
+        manifest = manifests[release.release]
         install(settings, manifest, server)
         load(server, manifest)
         store.restore_popular(release.release)
     restored = traffic.model_copy(update={"triton": (settings.triton_url,), "releases": kept})
     store.write(restored)
     return restored
+
+
+def _fitting(settings: Settings, release: ServedRelease, widths: set[int]) -> Manifest | None:
+    """The manifest of a release that carries nobody, where it can be loaded beside those that do."""
+    if release.schema_hash != SCHEMA.hash:
+        return None
+    try:
+        manifest = verify(settings.releases / str(release.release))
+    except ManifestError:
+        return None
+    return manifest if manifest.index.candidates in widths else None
 
 
 def published(settings: Settings) -> list[int]:
@@ -124,7 +141,10 @@ def unpublished(settings: Settings, line: Line) -> int | None:
     newest = max(release_numbers(settings.releases), default=0)
     if newest == 0 or newest in published(settings):
         return None
-    manifest = read(settings.releases / str(newest))
+    try:
+        manifest = read(settings.releases / str(newest))
+    except ManifestError:  # of another revision
+        return None
     same = manifest.line == line.number and manifest.tower_digest == line.tower_digest
     current = manifest.source == settings.source and manifest.as_of == items_as_of(settings).isoformat()
     return newest if same and current else None

@@ -20,6 +20,7 @@ import numpy as np
 from exporters.errors import GateError
 from exporters.exact import ExactSearch, recall
 from exporters.index import (
+    LARGEST_FLAT_QUANTIZER,
     POINTS_PER_LIST,
     TARGET_RECALL,
     Codec,
@@ -83,10 +84,12 @@ def choose(
 ) -> list[Trial]:
     """Every specification that reaches the target within `memory_bytes`, best first; of one kind where it is given.
 
-    Raises GateError if none does.
+    `most_lists` of no more than an exact quantizer has leaves graphs out, HNSW as well. Raises GateError if none does.
     """
     direct = evidence.items <= DIRECT_ITEMS
-    trials = _direct(evidence, kind) if direct else _predicted(evidence, most_lists)
+    trials = (
+        _direct(evidence, kind, most_lists > LARGEST_FLAT_QUANTIZER) if direct else _predicted(evidence, most_lists)
+    )
     fitting = [t for t in trials if t.bytes_per_item * evidence.items <= memory_bytes]
     if not fitting:
         raise GateError(
@@ -94,6 +97,15 @@ def choose(
             f"{memory_bytes / 2**30:.2f} GiB; raise TRIDENT_INDEX_MEMORY_GIB"
         )
     return best_first(fitting)
+
+
+def require_memory(needed: float, limit: float, what: str) -> None:
+    """Raise GateError when an index would take more than it may."""
+    if needed > limit:
+        raise GateError(
+            f"index {what} takes {needed / 2**30:.2f} GiB, the limit is {limit / 2**30:.2f}; raise "
+            "TRIDENT_INDEX_MEMORY_GIB or let TRIDENT_INDEX be auto"
+        )
 
 
 def best_first(trials: list[Trial]) -> list[Trial]:
@@ -109,9 +121,9 @@ def nlists(items: int, sample: int) -> list[int]:
     return sorted({min(nlist, most) for nlist in wanted})
 
 
-def _direct(evidence: Evidence, kind: Kind | None) -> list[Trial]:
-    """Build and time each: the sample is the whole catalogue."""
-    specs = [IndexSpec(kind="flat"), IndexSpec(kind="hnsw")]
+def _direct(evidence: Evidence, kind: Kind | None, graphs: bool) -> list[Trial]:
+    """Build and time each: the sample is the whole catalogue, in its order."""
+    specs = [IndexSpec(kind="flat")] + ([IndexSpec(kind="hnsw")] if graphs else [])
     specs += [IndexSpec(kind="ivf", codec=c, nlist=n) for n in nlists(evidence.items, evidence.items) for c in CODECS]
     wanted = (spec for spec in specs if kind in (None, spec.kind))
     return [trial for spec in wanted if (trial := _built(evidence, spec)) is not None]

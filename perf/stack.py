@@ -56,14 +56,15 @@ def serving(settings: Settings, cores: int | None = None, users: int = 0) -> Ite
     written beside the workspace's own.
     """
     redis, triton, api = RedisServer(settings), TritonServer(settings), ApiServer(settings)
-    with _one_line(), Stack(settings) as stack, _confined(cores):
+    with _one_line(), Stack(settings) as stack:
         stack.refuse_occupied(redis, triton, api)
-        stack.start(redis)
-        write_users(settings, users)
-        stack.start(triton)
-        clock = _Clock()
-        golden = _serve_newest(settings, clock)
-        stack.start(api)
+        with _confined(cores):
+            stack.start(redis)
+            write_users(settings, users)
+            stack.start(triton)
+            clock = _Clock()
+            golden = _serve_newest(settings, clock)
+            stack.start(api)
         yield Serving(settings=settings, redis=redis, triton=triton, api=api, golden=golden, steps_s=clock.seconds())
 
 

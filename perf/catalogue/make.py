@@ -1,5 +1,6 @@
 """Building a synthetic release: a workspace of its own beside the trained one, then the exporter as ever."""
 
+import hashlib
 import json
 import math
 import os
@@ -7,6 +8,8 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
 
 from deploy.settings import Settings
 from exporters.build import Report, build_release, release_numbers
@@ -20,6 +23,7 @@ from training.lines import FACTS, FOREST, Line, latest
 
 SCALE = "scale"
 STAMP = "made.json"
+MOST_CANDIDATES = 4096  # as Settings.candidates
 FEW = 2_000_000  # items whose displays fit into any Redis
 DISPLAY_BYTES, OTHER_BYTES = 400, 2 * 2**30  # of an item in Redis, with room to spare; of users and caches
 
@@ -38,8 +42,11 @@ def catalogue_settings(
 ) -> Settings:
     """Settings of the workspace that holds a catalogue of `items`, beside the trained one it is made from."""
     k = candidates or settings.candidates
+    if not 1 <= k <= MOST_CANDIDATES:
+        raise PerfError(f"--candidates is {k}, expected 1 to {MOST_CANDIDATES}")
     shape = f"{trees.rounds}x{trees.leaves}" if trees else "trained"
-    home = settings.home / SCALE / f"{items}-k{k}-{shape}"
+    index = "" if settings.index == "auto" else f"-{settings.index}"
+    home = settings.home / SCALE / f"{items}-k{k}-{shape}{index}"
     changes: dict[str, object] = {"home": home, "candidates": k}
     if items > FEW:
         changes["redis_memory"] = f"{math.ceil((items * DISPLAY_BYTES + OTHER_BYTES) / 2**30)}gb"
@@ -64,7 +71,8 @@ def make(
         raise PerfError(f"--items is {items}, expected at least 1")
     target, line = catalogue_settings(settings, items, candidates, trees), latest(settings.lines)
     _require_current(settings, line)
-    told = f"{line.tower_digest} {seed} {'given' if vectors is not None else 'drawn'}"
+    told = " ".join(map(str, (line.tower_digest, seed, target.index, target.index_memory_gib, target.profile,
+                              _content(vectors), _content(queries))))  # fmt: skip
     if release_numbers(target.releases) == [1] and made(target).told == told:
         return target.releases / "1"
     shutil.rmtree(target.workspace, ignore_errors=True)
@@ -79,6 +87,14 @@ def make(
     stamp = Made(told=told, seconds=seconds, peak_mib=peak)
     (target.workspace / STAMP).write_text(json.dumps(asdict(stamp)) + "\n")
     return folder
+
+
+def _content(vectors: Floats | None) -> str:
+    """What tells one file of vectors from another, short of reading all of it."""
+    if vectors is None:
+        return "none"
+    few = np.ascontiguousarray(vectors[:: max(1, len(vectors) // 1000)])
+    return f"{vectors.shape} {hashlib.sha256(few.tobytes()).hexdigest()[:16]}"
 
 
 def made(target: Settings) -> Made:

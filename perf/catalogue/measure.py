@@ -10,7 +10,7 @@ from deploy.settings import Settings
 from exporters.build import Report
 from exporters.manifest import IndexFacts, read
 from perf.catalogue.make import Made, made
-from perf.load import ClosedLoop, OpenLoop, Target, drive
+from perf.load import ClosedLoop, OpenLoop, Outcome, Target, drive, find_knee
 from perf.load.outcome import quantile
 from perf.stack import serving
 from perf.usage import cpu_seconds, resident_mib, spent
@@ -19,15 +19,18 @@ from perf.users import user_id
 USERS = 20_000
 USER_IDS = [user_id(number) for number in range(USERS)]
 SKEW = 1.0  # Zipf exponent of how often a user asks
-CLIENTS = 16
-SHARE = 0.6  # of saturation, at which latency is measured
-SECONDS = 20.0
-WARM_UP_S = 5.0
+CLIENTS = (4, 8, 16)
+SHARE = 0.6  # of the knee, at which latency is measured
+SECONDS = 8.0
+STEADY_S, WARM_UP_S = 30.0, 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """A measured size. Rates in requests per second, latencies in milliseconds, memory in MiB (PSS).
+
+    `saturation` counts full answers of clients that are always busy; `knee` is the highest open-loop rate with a p99
+    below 100 ms and 99 % of the answers full.
 
     `recall_on_triton` is of the golden users' answers against exact search over what sells everywhere; it and the
     steps of publishing are those of the run that published.
@@ -40,6 +43,7 @@ class Scale:
     release_mib: float
     steps_s: dict[str, float]
     saturation: float
+    knee: float
     rate: float
     p50_ms: float
     p99_ms: float
@@ -63,6 +67,7 @@ class Scale:
             "made in s": round(self.made.seconds),
             "loaded in s": self.steps_s.get("load on Triton", "–"),
             "saturation": round(self.saturation),
+            "knee": round(self.knee),
             "at": round(self.rate),
             "p50 ms": round(self.p50_ms, 1),
             "p99 ms": round(self.p99_ms, 1),
@@ -78,16 +83,18 @@ class Scale:
 def measure(settings: Settings, rate: float | None, report: Report) -> Scale:
     """Serve the workspace's only release and look.
 
-    Latency is measured at `rate`, or at 60 % of what saturation gave. Raises PerfError, ExportError.
+    Latency is measured at `rate`, or at 60 % of the knee. Raises PerfError, ExportError.
     """
     manifest = read(settings.releases / "1")
     with serving(settings, users=USERS) as run:
         asked = Target(host=settings.host, port=settings.api_port, users=USER_IDS, skew=SKEW)
-        full = drive(asked, ClosedLoop(clients=CLIENTS, seconds=SECONDS, warm_up_s=WARM_UP_S))
-        at = rate or SHARE * full.answered_per_second
-        report(f"saturation {full.answered_per_second:.0f} requests/s; latency at {at:.0f}")
+        saturation = max(full_rate(drive(asked, ClosedLoop(clients=n, seconds=SECONDS, seed=n))) for n in CLIENTS)
+        report(f"saturation {saturation:.0f} full answers/s")
+        knee = find_knee(asked, first=OpenLoop(rate=saturation / 2, seconds=SECONDS)).rate
+        at = rate or max(1.0, SHARE * knee)
+        report(f"knee {knee:.0f} requests/s; latency at {at:.0f}")
         before = cpu_seconds(run.pids())
-        steady = drive(asked, OpenLoop(rate=at, seconds=SECONDS, warm_up_s=WARM_UP_S))
+        steady = drive(asked, OpenLoop(rate=at, seconds=STEADY_S, warm_up_s=WARM_UP_S))
         after = cpu_seconds(run.pids())
         return Scale(
             items=manifest.index.items,
@@ -96,12 +103,18 @@ def measure(settings: Settings, rate: float | None, report: Report) -> Scale:
             made=made(settings),
             release_mib=sum(f.size for slot in manifest.slots.values() for f in slot.files.values()) / 2**20,
             steps_s=run.steps_s,
-            saturation=full.answered_per_second,
+            saturation=saturation,
+            knee=knee,
             rate=at,
             p50_ms=quantile(steady.latency_ms, 0.5),
             p99_ms=quantile(steady.latency_ms, 0.99),
             degraded_share=steady.degraded_share,
             resident_mib=resident_mib(run.pids()),
-            cpu_ms=spent(before, after, round(at * (SECONDS + WARM_UP_S))),
+            cpu_ms=spent(before, after, round(at * (STEADY_S + WARM_UP_S))),
             generator_cpu_ms=steady.generator_cpu_ms,
         )
+
+
+def full_rate(outcome: Outcome) -> float:
+    """Answers at full quality per second."""
+    return outcome.answered_per_second * (1.0 - outcome.degraded_share)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy.settings import Settings
-from exporters.build import load_catalogue
+from exporters.build import QUERIES, load_catalogue
 from exporters.generation import Chunk
 from exporters.table import ItemTable
 from feature_repo.materialize import DISPLAYED
@@ -62,7 +62,7 @@ class SyntheticCatalogue:
     ) -> None:
         if given is not None and len(given) < items:
             raise PerfError(f"the file has {len(given)} vectors, --items is {items}; ask for at most as many")
-        self.items, self.queries = items, queries
+        self.items, self.queries = items, None if queries is None else _some(queries)
         self._trained, self._seed, self._given, self._chunk = trained, seed, given, chunk
         self._mixture: Mixture = fit(trained.vectors)
 
@@ -88,7 +88,7 @@ class SyntheticCatalogue:
         rng = np.random.default_rng((self._seed, first))
         if self._given is None:
             return self._mixture.sample(count, rng)
-        vectors = np.ascontiguousarray(self._given[first : first + count], np.float32)
+        vectors = _finite(self._given[first : first + count], "--vectors")
         return vectors, rng.integers(len(self._trained.table), size=count)
 
     def _ids(self, first: int, count: int) -> list[str]:
@@ -118,3 +118,15 @@ def read_vectors(path: Path | None) -> Floats | None:
     if vectors.ndim != 2 or vectors.shape[1] != EMBEDDING_WIDTH or vectors.dtype.kind != "f":
         raise PerfError(f"{path} holds {vectors.dtype} {vectors.shape}, expected floats [n, {EMBEDDING_WIDTH}]")
     return vectors
+
+
+def _some(queries: Floats) -> Floats:
+    """As many of the queries as an index is measured with."""
+    chosen = np.random.default_rng(1).permutation(len(queries))[:QUERIES]
+    return _finite(queries[np.sort(chosen)], "--queries")
+
+
+def _finite(vectors: Floats, option: str) -> Floats:
+    if not np.isfinite(vectors).all():
+        raise PerfError(f"{option} holds a NaN or an infinity; clean the file")
+    return np.ascontiguousarray(vectors, np.float32)

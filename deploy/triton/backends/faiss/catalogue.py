@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -25,13 +24,6 @@ TABLES = ("keys", "ids", "rules", "regions")
 
 class CatalogueError(ValueError):
     """The generation's files do not fit together, or a query does not fit the index."""
-
-
-class Allowed(NamedTuple):
-    """Which rows a region may be shown [n], and how many they are."""
-
-    rows: np.ndarray
-    total: int
 
 
 class Catalogue:
@@ -52,7 +44,7 @@ class Catalogue:
         rules = self._table["rules"]
         self._sellable = (rules[:, columns["in_stock"]] > 0) & (rules[:, columns["is_safe"]] > 0)
         self._bits = {int(code): int(bit) for code, bit in self.facts["regions"].items()}
-        self._allowed: dict[int, Allowed] = {}
+        self._counts: dict[int, int] = {}
 
     def search(self, queries: np.ndarray, countries: np.ndarray) -> Arrays:
         """[b, d] embeddings and [b] country codes → arrays [b, k, …] and `count` [b, 1]; rows past count are zero."""
@@ -73,18 +65,23 @@ class Catalogue:
 
     def _filtered(self, queries: np.ndarray, bit: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The best k rows allowed in the region, for each query; over-retrieves by what the filter will take."""
-        allowed = self._allowed_in(bit)
-        if allowed.total == 0:
+        available = self._available(bit)
+        if available == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        wanted = min(self.k, allowed.total)
-        depth = min(self._deepest, int(wanted * self.size / allowed.total * 1.1) + 16)
+        wanted = min(self.k, available)
+        depth = min(self._deepest, int(wanted * self.size / available * 1.1) + 16)
         scores, rows = self._index.search(queries, depth)
-        found = [_keep(r, s, allowed.rows, self.k) for r, s in zip(rows, scores, strict=True)]
+        found = [self._keep(r, s, bit) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
         for i in short:
-            scores, rows = _search_all(self._host, queries[i : i + 1], wanted, allowed.rows)
-            found[i] = _keep(rows[0], scores[0], allowed.rows, self.k)
+            scores, rows = _search_all(self._host, queries[i : i + 1], wanted, self._allowed_rows(slice(None), bit))
+            found[i] = self._keep(rows[0], scores[0], bit)
         return found
+
+    def _keep(self, rows: np.ndarray, scores: np.ndarray, bit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best k of what a search found that the region may be shown; FAISS pads with -1."""
+        kept = (rows >= 0) & self._allowed_rows(rows, bit)
+        return rows[kept][: self.k], scores[kept][: self.k]
 
     @cached_property
     def _host(self) -> faiss.Index:
@@ -99,12 +96,17 @@ class Catalogue:
             index.hnsw.efSearch = int(self.facts["ef_search"])
         return index
 
-    def _allowed_in(self, bit: int) -> "Allowed":
-        if bit not in self._allowed:
-            word = self._table["regions"][:, bit // 64]
-            rows = self._sellable & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
-            self._allowed[bit] = Allowed(rows, int(rows.sum()))
-        return self._allowed[bit]
+    def _allowed_rows(self, rows: np.ndarray | slice, bit: int) -> np.ndarray:
+        """Whether the region may be shown each of the rows."""
+        word = self._table["regions"][rows, bit // 64]
+        allowed: np.ndarray = self._sellable[rows] & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
+        return allowed
+
+    def _available(self, bit: int) -> int:
+        """How many rows that is of all, counted once."""
+        if bit not in self._counts:
+            self._counts[bit] = int(self._allowed_rows(slice(None), bit).sum())
+        return self._counts[bit]
 
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
         past = np.arange(self.k) >= count
@@ -166,11 +168,6 @@ def _map(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise CatalogueError(f"{path.name}: {error}") from None
     return array
-
-
-def _keep(rows: np.ndarray, scores: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    kept = (rows >= 0) & allowed[rows]  # FAISS pads with -1
-    return rows[kept][:k], scores[kept][:k]
 
 
 def _search_all(index: faiss.Index, query: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
