@@ -24,8 +24,14 @@ def plan(
     n_plus: Annotated[int, typer.Option(min=0, help="replicas of each pool that may be lost")] = 1,
     swap_headroom: Annotated[float, typer.Option(min=0, max=0.9, help="throughput kept for a release swap")] = 0.1,
     releases: Annotated[int, typer.Option(min=2, help="releases kept on disk")] = 3,
-    probed: Annotated[float, typer.Option(min=0, max=1, help="share of an IVF's lists a query reads")] = 0.02,
-    vector_bytes: Annotated[float, typer.Option(min=1, help="of an indexed vector on the CPU")] = 136,
+    probed: Annotated[
+        float | None, typer.Option(min=0, max=1, help="share of an IVF's lists a query reads; as built when left out")
+    ] = None,
+    vector_bytes: Annotated[
+        float | None, typer.Option(min=1, help="of an indexed vector on the CPU; as built when left out")
+    ] = None,
+    cores: Annotated[int, typer.Option(min=1, help="of a Triton replica")] = 16,
+    instances: Annotated[int, typer.Option(min=1, help="of each model on a replica's CPU, one thread each")] = 8,
     gpu: Annotated[str | None, typer.Option(help="h100, h200, a100, l40s, l4, a10g …; `none` for CPUs only")] = "h100",
     gpu_index: Annotated[Literal["flat", "ivf"], typer.Option(help="of the GPU")] = "flat",
     curves: Annotated[Path | None, typer.Option(help="GPU curves that `python -m perf gpu --report` wrote")] = None,
@@ -44,13 +50,15 @@ def plan(
     if calibrate or validate:
         finish(_measure(path, calibrate, validate), as_json, save)
         return
+    from perf.plan.built import read_built
     from perf.plan.demand import Demand
 
     try:
         demand = Demand(
             rate=rate, items=items, users=users, p99_ms=p99_ms, candidates=k, trees=trees, leaves=leaves,
             hit_rate=hit_rate, spare=n_plus, swap_headroom=swap_headroom, releases_kept=releases, probed=probed,
-            vector_bytes=vector_bytes, gpu=None if gpu == "none" else gpu, gpu_index=gpu_index,
+            vector_bytes=vector_bytes, built=read_built(), triton_cores=cores, instances=instances,
+            gpu=None if gpu == "none" else gpu, gpu_index=gpu_index,
         )  # fmt: skip
     except ValueError as error:
         raise PerfError(str(error)) from None
@@ -58,6 +66,7 @@ def plan(
 
 
 def _plan(demand: Any, path: Path, curves: Path | None, prices: Path | None, report: Path | None) -> dict[str, Any]:
+    from perf.plan.curves import read_curves
     from perf.plan.prices import read_prices
     from perf.plan.profile import load
     from perf.plan.report import document, pool_rows, sources, store_rows, summary_rows
@@ -65,7 +74,8 @@ def _plan(demand: Any, path: Path, curves: Path | None, prices: Path | None, rep
     from perf.plan.sweep import as_rows, sweep
 
     costs, amounts = load(path), read_prices(prices) if prices else None
-    tried, cases = attempts(demand, costs, curves), list(sweep(demand, costs, curves))
+    measured = read_curves(curves) if curves else None
+    tried, cases = attempts(demand, costs, measured), list(sweep(demand, costs, measured))
     found = feasible(tried)
     for one in found:
         console.print(f"[bold]{one.variant}[/bold]")

@@ -1,21 +1,25 @@
 """HorizontalPodAutoscalers (autoscaling/v2) of a plan: https://kubernetes.io/docs/concepts/workloads/autoscaling/"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from perf.plan.size import Plan, Pool
 
 GROWTH = 1.5  # most replicas ÷ planned ones
 QUIET = 0.25  # fewest, as a share of the planned load
-GPU_METRIC = "nv_gpu_utilization"  # Triton's own, 0 to 1, through a Prometheus adapter
+# Triton's counter, turned into a rate by a Prometheus adapter. A batching server is busy nearly always, so a GPU's
+# utilisation says little about what it could still do; every request asks for candidates once.
+REQUESTS_METRIC = "nv_inference_request_success_per_second"
+COUNTED = "candidates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaler:
-    """One pool's: the mean utilisation in percent to hold, and the bounds of its replicas."""
+    """One pool's: the mean to hold, percent of its CPU or requests/s of a replica, and the bounds of its replicas."""
 
     name: str
-    metric: str
-    percent: int
+    metric: Literal["cpu", "requests"]
+    target: int
     least: int
     most: int
 
@@ -53,28 +57,31 @@ def manifests(plan: Plan) -> str:
 
 def _of(plan: Plan, pool: Pool) -> Autoscaler:
     least = max(2, 1 + plan.demand.spare, round(QUIET * pool.needed) + plan.demand.spare)
+    held = _held_rate(plan, pool)
     return Autoscaler(
         name=f"trident-{pool.name}",
-        metric="gpu" if pool.binds.startswith("GPU") else "cpu",
-        percent=max(1, int(100 * _held(plan, pool))),
+        metric="requests" if pool.gpus else "cpu",
+        target=max(1, int(held if pool.gpus else 100 * held / pool.limits["CPU"])),
         least=least,
         most=max(least, round(GROWTH * pool.replicas)),
     )
 
 
-def _held(plan: Plan, pool: Pool) -> float:
-    """The pool's highest utilisation with the spare ones lost, spread over all of them; as its CPU or GPU shows it."""
-    resource = "GPU" if pool.binds.startswith("GPU") else "CPU"
-    of_resource = min(pool.limits.values()) / pool.limits[resource]
+def _held_rate(plan: Plan, pool: Pool) -> float:
+    """Requests/s of a replica with which the spare ones may be lost and what binds stays below its highest
+    utilisation."""
     highest = plan.highest_utilisation * (1 - plan.demand.swap_headroom)
-    return highest * pool.needed / pool.replicas * of_resource
+    return highest * min(pool.limits.values()) * pool.needed / pool.replicas
 
 
 def _metric(one: Autoscaler) -> str:
     if one.metric == "cpu":
         return (
             "    - type: Resource\n"
-            f"      resource: {{name: cpu, target: {{type: Utilization, averageUtilization: {one.percent}}}}}"
+            f"      resource: {{name: cpu, target: {{type: Utilization, averageUtilization: {one.target}}}}}"
         )
-    target = f"{{type: AverageValue, averageValue: {one.percent * 10}m}}"
-    return f"    - type: Pods\n      pods: {{metric: {{name: {GPU_METRIC}}}, target: {target}}}"
+    metric = f"{{name: {REQUESTS_METRIC}, selector: {{matchLabels: {{model: {COUNTED}}}}}}}"
+    return (
+        "    - type: Pods\n"
+        f"      pods:\n        metric: {metric}\n        target: {{type: AverageValue, averageValue: {one.target}}}"
+    )

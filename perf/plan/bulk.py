@@ -6,6 +6,7 @@ queueing processes with bulk service, JRSS B 16, 1954). Triton's dynamic batcher
 oldest request has waited for the window. Waiting times come from a simulation of exactly that.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,8 +29,10 @@ class Batches:
     def __post_init__(self) -> None:
         if self.largest < 1:
             raise ValueError(f"largest batch is {self.largest}, must be at least 1")
-        if min(self.fixed_ms, self.each_ms, self.window_ms) < 0 or not self.fixed_ms + self.each_ms:
-            raise ValueError("a batch must take time, and no part of it may be negative")
+        if not all(0 <= a < math.inf for a in (self.fixed_ms, self.each_ms, self.window_ms)):
+            raise ValueError("no part of a batch's time may be negative or infinite")
+        if not self.fixed_ms + self.each_ms:
+            raise ValueError("a batch must take time")
 
     def service_ms(self, batch: float) -> float:
         """Time of a batch."""
@@ -38,12 +41,6 @@ class Batches:
     def saturation(self) -> float:
         """Requests/s with every batch full."""
         return 1000 * self.largest / self.service_ms(self.largest)
-
-    def mean_batch(self, rate: float) -> float:
-        """Requests that gather during one service, b = λ·s(b), or during the window; between 1 and `largest`."""
-        per_ms = rate / 1000
-        busy = per_ms * self.fixed_ms / (1 - per_ms * self.each_ms) if per_ms * self.each_ms < 1 else float("inf")
-        return float(min(self.largest, max(1.0, busy, 1 + per_ms * self.window_ms)))
 
     def utilisation(self, rate: float) -> float:
         """Share of what the server could do with full batches: what tells how far saturation is."""

@@ -36,7 +36,8 @@ class Reading:
         return spent(self.cpu, later.cpu, requests)
 
     def others(self, later: "Reading") -> float:
-        """Cores that were neither idle nor used by the stack, nor by the generator where it runs on the same ones."""
+        """Of the stack's cores, those neither idle nor used by it. The generator belongs to a stack on all cores; one
+        confined to some is taken to have it beside, and what it took of them counts as others'."""
         ours = sum(
             later.cpu[role] - seconds
             for role, seconds in self.cpu.items()

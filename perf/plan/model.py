@@ -11,6 +11,7 @@
 Rates are requests per second, times are milliseconds, `scv` is variance ÷ mean² of a time.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,8 +38,8 @@ class Station:
     def __post_init__(self) -> None:
         if self.servers < 1:
             raise ValueError(f"{self.name}: servers is {self.servers}, must be at least 1")
-        if min(self.service_ms, self.scv, self.arrivals_scv, self.fixed_ms) < 0:
-            raise ValueError(f"{self.name}: times and their spread must not be negative")
+        if not all(0 <= a < math.inf for a in (self.service_ms, self.scv, self.arrivals_scv, self.fixed_ms)):
+            raise ValueError(f"{self.name}: times and their spread must be finite and not negative")
         if not 0 <= self.share <= 1:
             raise ValueError(f"{self.name}: share is {self.share}, must be in [0, 1]")
 
@@ -64,23 +65,20 @@ class Station:
         spread = (self.arrivals_scv + self.scv) / 2
         return spread * waiting * self.service_ms / (self.servers - self.offered(rate))
 
-    def wait_tail(self, rate: float, at_ms: float) -> float:
-        """P(wait > at_ms): Erlang C × an exponential with the mean that `wait_ms` asks for."""
-        mean = self.wait_ms(rate)
-        if mean == 0:
-            return 0.0
-        waiting = erlang_c(self.servers, self.offered(rate))
-        return float(waiting * np.exp(-at_ms * waiting / mean))
-
     def sample_ms(self, rate: float, rng: np.random.Generator, count: int) -> Floats:
         """`count` times spent here, waiting included [count]. Raises ValueError at or above saturation."""
+        times = self.sample_wait_ms(rate, rng, count) + gamma(self.service_ms, self.scv, rng, count)
+        return np.where(rng.random(count) < self.share, times + self.fixed_ms, 0.0)
+
+    def sample_wait_ms(self, rate: float, rng: np.random.Generator, count: int) -> Floats:
+        """`count` waits in front of the servers [count]. Raises ValueError at or above saturation."""
         if self.utilisation(rate) >= 1:
             raise ValueError(f"{self.name} saturates at {self.saturation():.0f} requests/s, asked for {rate:.0f}")
-        times = gamma(self.service_ms, self.scv, rng, count)
-        if mean := self.wait_ms(rate):
-            waiting = erlang_c(self.servers, self.offered(rate))
-            times += np.where(rng.random(count) < waiting, rng.exponential(mean / waiting, count), 0.0)
-        return np.where(rng.random(count) < self.share, times + self.fixed_ms, 0.0)
+        mean = self.wait_ms(rate)
+        if not mean:
+            return np.zeros(count)
+        waiting = erlang_c(self.servers, self.offered(rate))
+        return np.where(rng.random(count) < waiting, rng.exponential(mean / waiting, count), 0.0)
 
 
 def erlang_b(servers: int, offered: float) -> float:
@@ -97,17 +95,6 @@ def erlang_c(servers: int, offered: float) -> float:
         return 1.0
     blocked = erlang_b(servers, offered)
     return servers * blocked / (servers - offered * (1 - blocked))
-
-
-def processor_sharing_ms(service_ms: float, servers: int, offered: float) -> float:
-    """Mean time of a job in M/G/c with processor sharing, which depends on the service's mean only.
-
-    Insensitivity: Cohen, The multiple phase service network with generalized processor sharing (1979); for one
-    server s/(1 − utilisation), Kleinrock, Time-shared systems (JACM 14, 1967). Infinite at or above saturation.
-    """
-    if offered >= servers:
-        return float("inf")
-    return service_ms * (1 + erlang_c(servers, offered) / (servers - offered))
 
 
 def gamma(mean: float, scv: float, rng: np.random.Generator, count: int) -> Floats:

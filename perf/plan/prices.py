@@ -19,7 +19,7 @@ from perf.errors import PerfError
 from perf.plan.size import Plan
 
 HOURS_A_MONTH = 730
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Prices(BaseModel):

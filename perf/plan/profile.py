@@ -14,8 +14,7 @@ from perf.errors import PerfError
 from perf.plan.work import Work
 
 STORED = ROOT / "perf" / "results" / "profile-2-cores.json"
-TRITON_ROLES = ("triton", "candidates", "assemble", "ranker", "user_tower", "item_tower")
-Amount = Annotated[float, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -95,9 +94,9 @@ class Profile(_Part):
         """CPU milliseconds of a request by role, the generator's apart."""
         return {role: costs.cpu_ms(work) for role, costs in self.roles.items()}
 
-    def triton_ms(self, work: Work) -> float:
-        """CPU milliseconds of a request in Triton and its backends."""
-        return sum(ms for role, ms in self.cpu_ms(work).items() if role in TRITON_ROLES)
+    def miss_ms(self) -> dict[str, float]:
+        """CPU milliseconds that a request adds by role when its user's embedding is not cached."""
+        return {role: costs.per_miss for role, costs in self.roles.items()}
 
 
 def load(path: Path = STORED) -> Profile:

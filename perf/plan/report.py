@@ -5,6 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from perf.plan.autoscale import autoscalers, manifests
+from perf.plan.built import nearest
+from perf.plan.demand import Demand
 from perf.plan.prices import Prices, cost
 from perf.plan.profile import Profile
 from perf.plan.size import HOP_MS, HOPS, Plan, Pool
@@ -15,7 +17,11 @@ Row = dict[str, object]
 
 def document(plans: Sequence[Plan], prices: Prices | None) -> dict[str, Any]:
     """All of it as JSON holds it."""
-    return {"demand": asdict(plans[0].demand), "plans": [_plan(plan, prices) for plan in plans]}
+    demand = plans[0].demand
+    return {
+        "demand": asdict(demand) | {"index": asdict(demand.index)},
+        "plans": [_plan(plan, prices) for plan in plans],
+    }
 
 
 def pool_rows(plan: Plan) -> list[Row]:
@@ -63,16 +69,17 @@ def sources(plans: Sequence[Plan], profile: Profile) -> list[Row]:
         _source("CPU of a search", *_search_source(plans[0], largest)),
         _source("CPU on other machines", "extrapolated", "taken to be as fast a core as the one measured"),
         _source("bytes of users, items, releases", "measured here", "Redis' MEMORY USAGE and the release's files"),
-        _source("probed lists for recall ≥ 0.95", "assumed", f"{plans[0].demand.probed:.1%} of them; --probed"),
+        *_index_sources(plans[0].demand),
+        _source("instances of each model on a CPU", "assumed", _instances(plans[0].demand)),
         _source("network hops", "assumed", f"{HOPS} × {HOP_MS:g} ms"),
         _source("Redis commands", "read in the code", f"{READS} reads, {WRITES} writes a request, 1 more a miss"),
         _source("waiting", "model", "M/G/c stations, exponential tails; docs/capacity.md"),
     ]
     for plan in plans:
         if plan.gpu is not None:
-            kind = "measured" if plan.gpu.basis.startswith("measured") else "extrapolated"
-            rows.append(_source(f"time of a batch on {plan.gpu.name}", kind, plan.gpu.basis))
-            rows.append(_source("CPU beside the GPU", "scaled", "this machine's, without scan and forest"))
+            rows.append(_source(f"time of a batch on {plan.gpu.name}", _gpu_kind(plan.gpu.basis), plan.gpu.basis))
+            how = "this machine's without scan and forest, instances of the model repository; an upper bound"
+            rows.append(_source("CPU beside the GPU", "scaled", how))
     return rows
 
 
@@ -103,6 +110,31 @@ def _search_source(plan: Plan, largest: int) -> tuple[str, str]:
     if items <= largest:
         return "measured here", f"catalogues up to {largest:,} items"
     return "extrapolated", f"by bytes scanned, from {largest:,} to {items:,} items"
+
+
+def _index_sources(demand: Demand) -> list[Row]:
+    """Where bytes of a vector and probed share come from: the command line, an index built, or an assumption."""
+    index, known = demand.index, nearest(demand.built, demand.items)
+    built = ("as built", f"{known.items:,} items: {known}") if known else None
+    read = f"{index.probed:.2%} of the lists" if index.nlist else f"no lists, {index.kind}"
+    asked = built if demand.probed is None and built else None
+    given = "asked for, --probed" if demand.probed is not None else "no stored catalogue; --probed"
+    probed = asked or ("assumed", f"{read}, {given}")
+    size = built or ("assumed", f"{index.vector_bytes:g}, no stored catalogue; --vector-bytes")
+    if demand.vector_bytes is not None:
+        size = ("assumed", f"{index.vector_bytes:g}, asked for, --vector-bytes")
+    return [_source("share of the index a query reads", *probed), _source("bytes of an indexed vector", *size)]
+
+
+def _gpu_kind(basis: str) -> str:
+    if basis.startswith("vendor"):
+        return "extrapolated"
+    return "interpolated" if "interpolated" in basis else "measured"
+
+
+def _instances(demand: Demand) -> str:
+    copies = "each with an index of its own" if demand.instances > 1 else "with the index"
+    return f"{demand.instances} of one thread on {demand.triton_cores} cores, {copies}; --instances"
 
 
 def _source(what: str, kind: str, how: str) -> Row:

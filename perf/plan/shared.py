@@ -2,8 +2,8 @@
 
 While more threads want to run than there are cores, each runs at cores ÷ threads of its speed: egalitarian processor
 sharing among the threads, as a fair scheduler does, with first come, first served in front of each single-threaded
-process. Simulated event by event; with one station it is M/G/c, with as many threads as requests it is the
-processor-shared M/G/c of `perf.plan.model.processor_sharing_ms`.
+process. Simulated event by event; with one station it is M/G/c, with as many threads as requests it is processor-shared
+M/G/c, whose mean time depends on the mean of the work only (Cohen, 1979).
 """
 
 from collections import deque
@@ -20,7 +20,8 @@ Job = list[float]  # [work left in ms, number of the request]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """A stop of every request (or of `share` of them): CPU milliseconds at a station."""
+    """A stop of every request, or of `share` of them: CPU milliseconds at a station. A request that makes the visits of
+    a share makes those of every greater one too, so that equal shares are of the same requests."""
 
     station: str
     work_ms: float
@@ -40,14 +41,16 @@ class Machine:
             raise ValueError(f"cores is {self.cores}, threads are {self.threads}; each must be at least 1")
 
 
-def saturation(visits: Sequence[Visit], machine: Machine) -> float:
+def saturation(visits: Sequence[Visit], machine: Machine, cores_used: float = 1.0) -> float:
     """Requests/s at which the cores or one station's threads are always busy: the bottleneck law (Denning and
-    Buzen, The operational analysis of queueing network models, 1978)."""
+    Buzen, The operational analysis of queueing network models, 1978). Of several cores the share `cores_used` is at
+    work at saturation: their queues are never all filled; a thread that is the bottleneck is busy all the time."""
     demand: dict[str, float] = {}
     for visit in visits:
         demand[visit.station] = demand.get(visit.station, 0.0) + visit.share * visit.work_ms
     stations = [machine.threads.get(name, 1) / ms for name, ms in demand.items() if ms]
-    return 1000 * min([machine.cores / sum(demand.values()), *stations])
+    used = cores_used if machine.cores > 1 else 1.0
+    return 1000 * min([used * machine.cores / sum(demand.values()), *stations])
 
 
 def simulate(visits: Sequence[Visit], machine: Machine, rate: float, seed: int = 0, count: int = REQUESTS) -> Floats:
@@ -59,13 +62,14 @@ def simulate(visits: Sequence[Visit], machine: Machine, rate: float, seed: int =
         raise ValueError(f"the stack saturates at {saturation(visits, machine):.0f} requests/s, asked for {rate:.0f}")
     rng = np.random.default_rng(seed)
     arrivals = np.cumsum(rng.exponential(1000 / rate, count))
-    work = np.stack([_work(visit, rng, count) for visit in visits], axis=1)
+    chance = rng.random(count)
+    work = np.stack([_work(visit, chance, rng) for visit in visits], axis=1)
     ends = _Run(visits, machine, work).ends(arrivals)
     return (ends - arrivals)[count // 10 :]
 
 
-def _work(visit: Visit, rng: np.random.Generator, count: int) -> Floats:
-    return np.where(rng.random(count) < visit.share, gamma(visit.work_ms, visit.scv, rng, count), 0.0)
+def _work(visit: Visit, chance: Floats, rng: np.random.Generator) -> Floats:
+    return np.where(chance < visit.share, gamma(visit.work_ms, visit.scv, rng, len(chance)), 0.0)
 
 
 class _Run:

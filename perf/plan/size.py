@@ -8,18 +8,19 @@ the spare replicas lost. Each replica gets its part of a Poisson stream, which i
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from perf.errors import PerfError
+from perf.plan.curves import Document, UnmeasuredError
 from perf.plan.demand import Demand
 from perf.plan.gpu import Gpu, gpu_of
 from perf.plan.model import Floats, Station, path_ms
 from perf.plan.profile import Profile
+from perf.plan.replica import disk_gib, memory_gib, replica_of, spread
 from perf.plan.store import Store, store_of
-from perf.plan.work import Work, tensor_bytes
-from perf.roofline.devices import GIB, named
+from perf.plan.work import tensor_bytes
+from perf.roofline.devices import named
 
 HIGHEST, LOWEST, STEP = 0.8, 0.2, 0.05
 SAMPLES = 40_000  # of a latency
@@ -27,7 +28,6 @@ HOP_MS = 0.2  # assumed: a request's way over the network between two processes,
 HOPS = 3  # in front of the orchestrator, to Redis, to Triton
 HTTP_BYTES = 6000  # a request and its answer of 20 items, headers included
 NIC_SHARE = 0.7
-BASE_GIB = 2.0  # assumed: Triton, its backends' processes and their libraries
 
 
 class UnreachableError(PerfError):
@@ -89,10 +89,12 @@ class Refusal:
     why: str
 
 
-def attempts(demand: Demand, profile: Profile, curves: Path | None = None) -> list[Plan | Refusal]:
-    """The CPU way, and the GPU way where a GPU is named. Raises PerfError for an unknown GPU and odd curves."""
-    gpu = gpu_of(demand, profile, named(demand.gpu, "gpu"), curves) if demand.gpu else None
-    return [_attempt(demand, profile, way) for way in ((None, gpu) if gpu else (None,))]
+def attempts(demand: Demand, profile: Profile, curves: Document | None = None) -> list[Plan | Refusal]:
+    """The CPU way, and the GPU way where a GPU is named. Raises PerfError for an unknown GPU."""
+    if not demand.gpu:
+        return [_attempt(demand, profile, None)]
+    named(demand.gpu, "gpu")
+    return [_attempt(demand, profile, None), _attempt_on_gpu(demand, profile, curves)]
 
 
 def feasible(tried: Sequence[Plan | Refusal]) -> list[Plan]:
@@ -103,16 +105,19 @@ def feasible(tried: Sequence[Plan | Refusal]) -> list[Plan]:
     return found
 
 
-def plans(demand: Demand, profile: Profile, curves: Path | None = None) -> list[Plan]:
-    """`attempts` that are `feasible`."""
-    return feasible(attempts(demand, profile, curves))
-
-
 def _attempt(demand: Demand, profile: Profile, gpu: Gpu | None) -> Plan | Refusal:
     try:
         return _plan(demand, profile, gpu)
     except UnreachableError as error:
         return Refusal(variant="gpu" if gpu else "cpu", why=str(error))
+
+
+def _attempt_on_gpu(demand: Demand, profile: Profile, curves: Document | None) -> Plan | Refusal:
+    try:
+        gpu = gpu_of(demand, profile, named(str(demand.gpu), "gpu"), curves)
+    except UnmeasuredError as error:
+        return Refusal(variant="gpu", why=str(error))
+    return _attempt(demand, profile, gpu)
 
 
 def _plan(demand: Demand, profile: Profile, gpu: Gpu | None) -> Plan:
@@ -144,22 +149,20 @@ def _pools(demand: Demand, profile: Profile, store: Store, gpu: Gpu | None, shar
     orchestrator = _pool(
         "orchestrator", demand, {"CPU": _orchestrator(demand, profile).saturation(), "network": _nic(demand)}, share
     )
-    host = _triton(demand, profile, gpu)
-    limits = {"CPU": host.saturation(), "network": _nic(demand)}
+    on_gpu = gpu is not None
+    limits = replica_of(demand, profile, on_gpu=on_gpu).limits() | {"network": _nic(demand)}
     if gpu is not None:
         limits["GPU"] = gpu.batches.saturation()
-    triton = _pool("triton", demand, limits, share)
     basis = "CPU measured here" + (f"; GPU {gpu.basis}" if gpu else "")
-    release = demand.items * ((0 if gpu else demand.vector_bytes) + profile.stored.item_row) / GIB
-    kept = demand.items * (demand.vector_bytes + profile.stored.item_row) / GIB
     return (
         replace(orchestrator, memory_gib=1.0, basis="CPU measured here"),
         replace(
-            triton, cores=demand.triton_cores, gpus=gpu.count if gpu else 0, basis=basis,
-            memory_gib=round(2 * release + BASE_GIB, 1), disk_gib=round(demand.releases_kept * kept, 1),
+            _pool("triton", demand, limits, share), cores=demand.triton_cores, gpus=gpu.count if gpu else 0,
+            memory_gib=round(memory_gib(demand, profile, on_gpu=on_gpu), 1),
+            disk_gib=round(disk_gib(demand, profile), 1), basis=basis,
         ),
         Pool(
-            name="redis", replicas=store.shards * (2 if demand.spare else 1), needed=store.shards, binds=store.binds,
+            name="redis", replicas=store.shards * (1 + demand.spare), needed=store.shards, binds=store.binds,
             utilisation=store.utilisation, utilisation_short=store.utilisation, limits=store.limits, cores=1,
             memory_gib=demand.redis_gib, basis="bytes and CPU measured here",
         ),
@@ -184,12 +187,11 @@ def _latencies(
 ) -> Floats:
     """Samples of a request's time through one replica of each pool."""
     count = {pool.name: pool.needed if spare_lost else pool.replicas for pool in pools}
-    orchestrator, triton = _orchestrator(demand, profile), _triton(demand, profile, gpu)
-    total = path_ms([orchestrator], demand.rate / count["orchestrator"], seed=1, count=SAMPLES)
+    triton = replica_of(demand, profile, on_gpu=gpu is not None)
+    total = path_ms([_orchestrator(demand, profile)], demand.rate / count["orchestrator"], seed=1, count=SAMPLES)
     total += path_ms([store.station], demand.rate / store.shards, seed=2, count=SAMPLES)
-    total += (
-        path_ms([triton], demand.rate / count["triton"], seed=3, count=SAMPLES) + HOPS * HOP_MS + profile.overhead_ms
-    )
+    total += triton.sample_ms(demand.rate / count["triton"], seed=3, count=SAMPLES)
+    total += HOPS * HOP_MS + profile.overhead_ms
     if gpu is not None:
         batches = gpu.batches.sample_ms(demand.rate / count["triton"], seed=4)
         total += np.random.default_rng(5).choice(batches, len(total))
@@ -199,25 +201,7 @@ def _latencies(
 def _orchestrator(demand: Demand, profile: Profile) -> Station:
     """One process, one core: the event loop."""
     ms = profile.cpu_ms(demand.work)["orchestrator"]
-    return Station(name="orchestrator", service_ms=ms, scv=_spread(demand, profile))
-
-
-def _triton(demand: Demand, profile: Profile, gpu: Gpu | None) -> Station:
-    """A replica's cores: everything on the CPU, or what stays on the host beside a GPU."""
-    ms = profile.triton_ms(demand.work) if gpu is None else host_ms(profile, demand.work)
-    return Station(name="triton", service_ms=ms, servers=demand.triton_cores, scv=_spread(demand, profile))
-
-
-def _spread(demand: Demand, profile: Profile) -> float:
-    return profile.spread([profile.cpu_ms(demand.work)["orchestrator"], profile.triton_ms(demand.work)])
-
-
-def host_ms(profile: Profile, work: Work) -> float:
-    """CPU milliseconds of a request that a GPU does not take over: the server, the backends' calls, the gather."""
-    kept = replace(work, visits=0.0, scanned_mib=0.0)
-    costs = profile.roles
-    calls = sum(costs[role].base for role in ("assemble", "ranker") if role in costs)
-    return sum(costs[role].cpu_ms(kept) for role in ("triton", "candidates") if role in costs) + calls
+    return Station(name="orchestrator", service_ms=ms, scv=spread(demand, profile))
 
 
 def _nic(demand: Demand) -> float:

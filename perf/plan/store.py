@@ -17,7 +17,8 @@ READS, WRITES, MISS_WRITES = 2, 3, 1  # MGET and LRANGE; LPUSH, LTRIM, EXPIRE; S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """GiB by what is kept, commands/s in all, shards and what asked for them; `station` is one shard."""
+    """GiB by what is kept, commands/s in all, shards, what asked for them and how much of it they use; `station` is one
+    shard."""
 
     memory_gib: Mapping[str, float]
     commands_per_s: float
@@ -37,18 +38,16 @@ def store_of(demand: Demand, profile: Profile) -> Store:
     """The store of a demand."""
     memory = memory_gib(demand, profile)
     station = Station(name="redis", service_ms=profile.cpu_ms(demand.work)["redis"], scv=1.0)
-    by = {
-        "memory": math.ceil(sum(memory.values()) / (demand.redis_gib * FILLED)),
-        "CPU": math.ceil(demand.rate / (BUSY * station.saturation())),
-    }
-    binds = max(by, key=lambda resource: by[resource])
-    shards = max(1, by[binds])
+    used = {"memory": sum(memory.values()) / demand.redis_gib, "CPU": demand.rate / station.saturation()}
+    wanted = {"memory": used["memory"] / FILLED, "CPU": used["CPU"] / BUSY}
+    binds = max(wanted, key=lambda resource: wanted[resource])
+    shards = max(1, math.ceil(wanted[binds]))
     return Store(
         memory_gib=memory,
         commands_per_s=demand.rate * (READS + WRITES + MISS_WRITES * (1 - demand.hit_rate)),
         shards=shards,
         binds=binds,
-        utilisation=round(sum(memory.values()) / (shards * demand.redis_gib), 3),
+        utilisation=round(used[binds] / shards, 3),
         limits={"CPU": round(station.saturation(), 1)},
         station=station,
     )

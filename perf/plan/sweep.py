@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from perf.plan.curves import Document
 from perf.plan.demand import Demand
 from perf.plan.prices import Prices, cost
 from perf.plan.profile import Profile
@@ -25,7 +25,7 @@ class Case:
     why: str = ""
 
 
-def sweep(demand: Demand, profile: Profile, curves: Path | None = None) -> Iterator[Case]:
+def sweep(demand: Demand, profile: Profile, curves: Document | None = None) -> Iterator[Case]:
     """Every case, both variants where a GPU is named."""
     for name, value in _changes(demand):
         for tried in attempts(replace(demand, **{name: value}), profile, curves):

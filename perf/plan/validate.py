@@ -73,7 +73,7 @@ def check(one: Running, profile: Profile) -> Check:
 
 
 def stack_of(profile: Profile, seen: Seen) -> Stack:
-    """The stack of a setting; the generator has a core of its own where the stack leaves one."""
+    """The stack of a setting. The generator may run everywhere: beside a confined stack it finds a core left over."""
     beside = seen.cores == ALL_CORES
     return Stack(profile=profile, work=seen.work, cores=seen.cores, shares_with_generator=beside)
 

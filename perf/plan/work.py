@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from exporters.generation import GOLDEN
 from exporters.index import HNSW_LINKS, LARGEST_FLAT_QUANTIZER
 from exporters.manifest import Manifest
 from feature_repo.schema import RANKER_WIDTH
@@ -24,7 +25,8 @@ class Work:
     misses: float
 
     def __post_init__(self) -> None:
-        if self.candidates < 1 or min(self.visits, self.scanned_mib) < 0 or not 0 <= self.misses <= 1:
+        amounts = self.visits, self.scanned_mib
+        if self.candidates < 1 or not all(0 <= amount < math.inf for amount in amounts) or not 0 <= self.misses <= 1:
             raise ValueError(f"not a request's work: {self}")
 
     def terms(self) -> dict[str, float]:
@@ -100,9 +102,11 @@ def scan_of(manifest: Manifest) -> Scan:
 
 
 def item_row_bytes(manifest: Manifest) -> float:
-    """Bytes of the item table per item: features, rules, keys, ids, regions."""
+    """Bytes of the item table per item: features, rules, keys, ids, regions; not the golden users beside it."""
+    golden = {f"{name}.npy" for name in GOLDEN}
     files = manifest.slots["candidates"].files
-    return sum(f.size for name, f in files.items() if name.endswith(".npy")) / manifest.index.items
+    table = (f.size for name, f in files.items() if name.endswith(".npy") and name not in golden)
+    return sum(table) / manifest.index.items
 
 
 def line_bytes(manifest: Manifest) -> int:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from perf.errors import PerfError
 
 Kind = Literal["gpu", "cpu"]
+Numbers = npt.NDArray[np.int64]
 GIB = 2**30
 VISITS_A_CORE = 1.4e9  # as measured on a core of ours; no maker states it
 NODE_BYTES = 8  # a compact forest node: feature, threshold, distance to the children
@@ -101,7 +103,7 @@ def measure(cores: int, memory_gib: float) -> Device:
         call_s=loopback_call(),
         memory_gib=memory_gib,
         cores=cores,
-        source="measured here: copy, sgemm, dependent loads in cache, loopback round trip; one thread each",
+        source="measured here, one thread each: copy, sgemm, chains of dependent loads in cache, TCP loopback call",
     )
 
 
@@ -125,18 +127,26 @@ def sgemm_flops(size: int = 1024) -> float:
         torch.set_num_threads(threads)
 
 
-def node_visits(nodes: int = 2**14, rows: int = 2**14) -> float:
-    """Forest nodes/s on one thread: `rows` independent walks, each a chain of dependent loads from a table that stays
-    in the cache, as a forest's nodes do."""
+def node_visits(nodes: int = 2**14, rows: int = 2**14, steps: int = 16) -> float:
+    """Forest nodes/s on one thread: `rows` independent walks side by side, each a chain of `steps` loads of which every
+    one says where the next is, in a table that stays in the cache, as a forest's nodes do."""
     rng = np.random.default_rng(0)
-    follow, at = rng.integers(0, nodes, nodes, np.int32), rng.integers(0, nodes, rows, np.int32)
-    out = np.empty_like(at)
-    return rows / _best(lambda: np.take(follow, at, out=out, mode="clip"))
+    follow, at = rng.permutation(nodes), rng.integers(0, nodes, rows)
+    return rows * steps / _best(lambda: walk(follow, at, steps))
+
+
+def walk(follow: Numbers, at: Numbers, steps: int) -> Numbers:
+    """Where each of the walks [rows] is after following the table `steps` times."""
+    for _ in range(steps):
+        at = np.take(follow, at, mode="clip")
+    return at
 
 
 def loopback_call(calls: int = 2000) -> float:
-    """Seconds of one round trip of 64 bytes between two threads over a loopback connection."""
-    ours, theirs = socket.socketpair()
+    """Seconds of one round trip of 64 bytes between two threads over a loopback TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
     thread = threading.Thread(target=_echo, args=(theirs,))
     thread.start()
     with ours:

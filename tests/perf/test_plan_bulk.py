@@ -31,16 +31,9 @@ def test_a_full_batch_does_not_wait_for_the_window() -> None:
     assert pairs.sample_ms(100, count=200_000).mean() == pytest.approx(1 + 10 / 2, rel=0.03)
 
 
-def test_the_mean_batch_gathers_during_a_service() -> None:
-    assert GPU.mean_batch(1) == 1
-    assert GPU.mean_batch(10_000) == pytest.approx(10 / 0.8)  # b = λa/(1 − λc)
-    assert GPU.mean_batch(60_000) == 64
-    assert Batches(fixed_ms=1, each_ms=0.02, largest=64, window_ms=2).mean_batch(5000) == pytest.approx(11)
-
-
 def test_the_simulated_batches_gather_as_the_law_says() -> None:
     samples = GPU.sample_ms(20_000, count=100_000)
-    batch = GPU.mean_batch(20_000)
+    batch = 20 * 1 / (1 - 20 * 0.02)  # requests that come during one service, b = λ(a + c·b)
     assert GPU.service_ms(batch) < samples.mean() < 2.2 * GPU.service_ms(batch)
 
 
@@ -77,7 +70,10 @@ def test_one_point_is_no_line() -> None:
         fit_batches([(1, 1.0)], largest=4)
 
 
-@pytest.mark.parametrize("wrong", [{"largest": 0}, {"fixed_ms": -1}, {"window_ms": -1}, {"fixed_ms": 0, "each_ms": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"largest": 0}, {"fixed_ms": -1}, {"window_ms": -1}, {"each_ms": float("nan")}, {"fixed_ms": 0, "each_ms": 0}],
+)
 def test_impossible_batches_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="batch"):
         Batches(**{"fixed_ms": 1, "each_ms": 1, "largest": 4, **wrong})

@@ -11,7 +11,7 @@ from deploy.settings import Settings
 from perf.commands.plan import plan
 from perf.errors import PerfError
 from perf.roofline.facts import newest_facts
-from tests.perf.test_plan_size import PROFILE
+from tests.perf.planning import PROFILE
 
 
 def run(*words: str) -> str:
@@ -41,8 +41,9 @@ def test_a_plan_ends_with_its_document(profile: Path, tmp_path: Path) -> None:
 
 
 def test_an_odd_demand_is_one_line(profile: Path) -> None:
-    with pytest.raises(PerfError, match="probed is 0"):
-        run("--probed", "0", "--profile", str(profile))
+    for option, value in (("--probed", "0.0"), ("--rate", "inf"), ("--p99-ms", "inf")):
+        with pytest.raises(PerfError, match=rf"^{option[2:].replace('-', '_')} is {value}, must be [^\n]*$"):
+            run(option, value, "--profile", str(profile))
 
 
 def test_a_roofline_needs_a_release(tmp_path: Path) -> None:

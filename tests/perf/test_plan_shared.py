@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from perf.plan.model import processor_sharing_ms
+from perf.plan.model import erlang_c
 from perf.plan.shared import Machine, Visit, saturation, simulate
 
 MANY = 10_000
@@ -28,7 +28,8 @@ def test_one_thread_with_constant_work_is_md1() -> None:
 def test_a_thread_for_each_request_is_processor_sharing(cores: int, scv: float) -> None:
     machine = Machine(cores=cores, threads={"only": MANY})
     samples = simulate(one(scv), machine, 600 * cores, count=100_000)
-    assert samples.mean() == pytest.approx(processor_sharing_ms(1, cores, 0.6 * cores), rel=0.06)
+    shared = 1 + erlang_c(cores, 0.6 * cores) / (0.4 * cores)  # whatever the spread: Cohen, 1979
+    assert samples.mean() == pytest.approx(shared, rel=0.06)
 
 
 def test_alone_a_request_takes_the_sum_of_its_work() -> None:
@@ -49,6 +50,18 @@ def test_only_a_share_of_the_requests_makes_a_visit() -> None:
 def test_the_bottleneck_law(cores: int, threads: dict[str, int], rate: float) -> None:
     visits = [Visit(station="a", work_ms=0.5), Visit(station="b", work_ms=4), Visit(station="a", work_ms=0.5)]
     assert saturation(visits, Machine(cores=cores, threads=threads)) == pytest.approx(rate)
+
+
+def test_equal_shares_are_of_the_same_requests() -> None:
+    visits = [Visit(station="a", work_ms=1), *(Visit(station=name, work_ms=4, share=0.25) for name in ("b", "c"))]
+    assert set(np.round(simulate(visits, Machine(cores=2, threads={}), 0.001, count=4000), 6)) == {1, 9}
+
+
+def test_only_the_cores_are_left_partly_idle() -> None:
+    visits = [Visit(station="a", work_ms=1), Visit(station="b", work_ms=4)]
+    assert saturation(visits, Machine(cores=8, threads={}), cores_used=0.9) == 250  # b's thread
+    assert saturation(visits, Machine(cores=2, threads={"b": 2}), cores_used=0.9) == pytest.approx(360)
+    assert saturation(visits, Machine(cores=1, threads={}), cores_used=0.9) == 200
 
 
 def test_two_stages_that_share_a_core_slow_each_other() -> None:

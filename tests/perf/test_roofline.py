@@ -14,7 +14,7 @@ from exporters.manifest import FileEntry, IndexFacts, Manifest, Slot
 from perf.errors import PerfError
 from perf.plan.work import Scan, item_row_bytes, line_bytes, scan_of
 from perf.roofline.ceiling import as_rows, ceiling, ceilings, read_achieved, whole
-from perf.roofline.devices import DEVICES, Device, loopback_call, named, sgemm_flops
+from perf.roofline.devices import DEVICES, Device, loopback_call, named, sgemm_flops, walk
 from perf.roofline.facts import Facts, forest, resized
 from perf.roofline.plot import plot
 from perf.roofline.stages import Stage, stages
@@ -125,7 +125,13 @@ def test_a_forest_is_measured_from_its_checkpoint(tmp_path: Path) -> None:
 
 
 def manifest(**index: object) -> Manifest:
-    sizes = {"index.faiss": 10**6, "keys.npy": 8000, "features_f4.npy": 100_000, "table.json": 77}
+    sizes = {
+        "index.faiss": 10**6,
+        "keys.npy": 8000,
+        "features_f4.npy": 100_000,
+        "table.json": 77,
+        "golden_users.npy": 9,
+    }
     files = {name: FileEntry(size=size, sha256="0" * 64) for name, size in sizes.items()}
     line = {"model.onnx": FileEntry(size=500, sha256="0" * 64)}
     facts = {"kind": "ivf", "items": 1000, "dimension": 128, "candidates": 500, "recall": 1.0, "bytes_per_item": 136}
@@ -155,6 +161,10 @@ def test_named_devices() -> None:
 def test_this_machine_computes() -> None:
     assert sgemm_flops(128) > 1e8
     assert 0 < loopback_call(20) < 1
+
+
+def test_each_step_of_a_walk_follows_the_last() -> None:
+    assert walk(np.array([1, 2, 3, 0]), np.array([0, 3]), 2).tolist() == [2, 1]
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
