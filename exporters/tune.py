@@ -73,11 +73,6 @@ class Evidence:
         """[q, d]."""
         return self.exact.queries
 
-    @property
-    def depth(self) -> int:
-        """How deep a search goes when the filter takes what it usually takes."""
-        return min(self.items, round(1.1 * self.k) + 16)
-
 
 def choose(
     evidence: Evidence, memory_bytes: float, kind: Kind | None = None, most_lists: int = MOST_LISTS
@@ -137,7 +132,7 @@ def _built(evidence: Evidence, spec: IndexSpec) -> Trial | None:
         chosen = parameters(spec, setting)
         found = recall(index.search(evidence.queries, wanted.shape[1], params=chosen)[1], wanted)
         if found >= TARGET_RECALL:
-            seconds = _seconds(partial(index.search, evidence.queries, evidence.depth, params=chosen))
+            seconds = _seconds(partial(index.search, evidence.queries, evidence.k, params=chosen))
             return _trial(evidence, spec, setting, found, seconds)
     return None
 
@@ -213,7 +208,7 @@ def _scan_seconds(evidence: Evidence, codec: Codec) -> float:
     scanned = evidence.sample[: 16 * 1024]
     index = empty_index(IndexSpec(kind="ivf", codec=codec, nlist=16), scanned)
     index.add(scanned)
-    depth = min(evidence.depth, len(scanned))
+    depth = min(evidence.k, len(scanned))
     chosen = faiss.SearchParametersIVF(nprobe=16)
     seconds = _seconds(lambda: index.search(evidence.queries, depth, params=chosen))
     return seconds / (len(evidence.queries) * len(scanned))

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -44,7 +45,7 @@ class Catalogue:
         rules = self._table["rules"]
         self._sellable = (rules[:, columns["in_stock"]] > 0) & (rules[:, columns["is_safe"]] > 0)
         self._bits = {int(code): int(bit) for code, bit in self.facts["regions"].items()}
-        self._counts: dict[int, int] = {}
+        self._regions: dict[int, Region] = {}
 
     def search(self, queries: np.ndarray, countries: np.ndarray) -> Arrays:
         """[b, d] embeddings and [b] country codes → arrays [b, k, …] and `count` [b, 1]; rows past count are zero."""
@@ -64,23 +65,39 @@ class Catalogue:
         return self._gather(rows, similarity, count)
 
     def _filtered(self, queries: np.ndarray, bit: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The best k rows allowed in the region, for each query; over-retrieves by what the filter will take."""
-        available = self._available(bit)
-        if available == 0:
+        """The best k rows allowed in the region, for each query."""
+        region = self._region(bit)
+        if region.total == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        wanted = min(self.k, available)
-        depth = min(self._deepest, int(wanted * self.size / available * 1.1) + 16)
-        scores, rows = self._index.search(queries, depth)
+        wanted = min(self.k, region.total)
+        scores, rows = self._search(queries, wanted, region)
         found = [self._keep(r, s, bit) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
         for i in short:
-            scores, rows = _search_all(self._host, queries[i : i + 1], wanted, self._allowed_rows(slice(None), bit))
+            scores, rows = _search_all(self._host, queries[i : i + 1], wanted, region.selector)
             found[i] = self._keep(rows[0], scores[0], bit)
         return found
 
+    def _search(self, queries: np.ndarray, wanted: int, region: "Region") -> tuple[np.ndarray, np.ndarray]:
+        """The cheap search. The CPU looks only at what is allowed; a GPU cannot and over-retrieves by what the filter
+        will take."""
+        if self._gpu:
+            depth = min(self._deepest, int(wanted * self.size / region.total * 1.1) + 16)
+            scores, rows = self._index.search(queries, depth)
+        else:
+            scores, rows = self._index.search(queries, wanted, params=self._parameters(region.selector))
+        return scores, rows
+
+    def _parameters(self, selector: faiss.IDSelector) -> faiss.SearchParameters:
+        if isinstance(self._index, faiss.IndexIVF):
+            return faiss.SearchParametersIVF(sel=selector, nprobe=int(self.facts["nprobe"]))
+        if isinstance(self._index, faiss.IndexHNSW):
+            return faiss.SearchParametersHNSW(sel=selector, efSearch=int(self.facts["ef_search"]))
+        return faiss.SearchParameters(sel=selector)
+
     def _keep(self, rows: np.ndarray, scores: np.ndarray, bit: int) -> tuple[np.ndarray, np.ndarray]:
         """The best k of what a search found that the region may be shown; FAISS pads with -1."""
-        kept = (rows >= 0) & self._allowed_rows(rows, bit)
+        kept = (rows >= 0) & self._allowed(rows, bit)
         return rows[kept][: self.k], scores[kept][: self.k]
 
     @cached_property
@@ -92,21 +109,18 @@ class Catalogue:
         index = faiss.read_index(str(self._folder / "index.faiss"))
         if isinstance(index, faiss.IndexIVF):
             index.nprobe = int(self.facts["nprobe"])
-        if isinstance(index, faiss.IndexHNSW):
-            index.hnsw.efSearch = int(self.facts["ef_search"])
         return index
 
-    def _allowed_rows(self, rows: np.ndarray | slice, bit: int) -> np.ndarray:
+    def _allowed(self, rows: np.ndarray | slice, bit: int) -> np.ndarray:
         """Whether the region may be shown each of the rows."""
         word = self._table["regions"][rows, bit // 64]
         allowed: np.ndarray = self._sellable[rows] & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
         return allowed
 
-    def _available(self, bit: int) -> int:
-        """How many rows that is of all, counted once."""
-        if bit not in self._counts:
-            self._counts[bit] = int(self._allowed_rows(slice(None), bit).sum())
-        return self._counts[bit]
+    def _region(self, bit: int) -> "Region":
+        if bit not in self._regions:
+            self._regions[bit] = Region.of(self._allowed(slice(None), bit))
+        return self._regions[bit]
 
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
         past = np.arange(self.k) >= count
@@ -137,6 +151,18 @@ class Catalogue:
                 f"index has dimension {self._index.d}, metric {self._index.metric_type}; "
                 f"expected {self.facts['dimension']}, inner product"
             )
+
+
+class Region(NamedTuple):
+    """How many rows a region may be shown, and which, as a bit each: what FAISS looks at while it scans."""
+
+    total: int
+    selector: faiss.IDSelector
+
+    @classmethod
+    def of(cls, allowed: np.ndarray) -> "Region":
+        """From a flag for each row [n]."""
+        return cls(int(allowed.sum()), faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
 
 
 class FeatureTable:
@@ -170,9 +196,10 @@ def _map(path: Path) -> np.ndarray:
     return array
 
 
-def _search_all(index: faiss.Index, query: np.ndarray, k: int, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and rows of the k best allowed rows, by looking at every one: when the cheap search came back short."""
-    selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+def _search_all(
+    index: faiss.Index, query: np.ndarray, k: int, selector: faiss.IDSelector
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and rows of the k best selected rows, by looking at every one: when the cheap search came back short."""
     if isinstance(index, faiss.IndexIVF):
         return _search_lists(index, query, k, selector)
     if isinstance(index, faiss.IndexHNSW):
