@@ -6,7 +6,10 @@ entry of `BLOCKS`, and its markers (`perf.documents`) where it is to stand.
 
 from perf.documents import Blocks, Row, Table, Words
 
-BENCH, DEMO, PIPELINE, STORE = (f"{name}-2-cores.json" for name in ("bench", "demo", "pipeline", "store"))
+BENCH, DEMO, PIPELINE, SCALE, STORE = (
+    f"{name}-2-cores.json" for name in ("bench", "demo", "pipeline", "catalogue", "store")
+)
+TEN = "sizes[items=10000000]"
 
 
 def _growth(events: int, said: str) -> Row:
@@ -17,6 +20,30 @@ def _growth(events: int, said: str) -> Row:
         f"{{{size}.user_snapshots:,}} · {{{size}.item_snapshots:,}}", f"{{{size}.output_gib:.2f}} GiB",
     )  # fmt: skip
     return Row(source=PIPELINE, cells=cells)
+
+
+def _scale(items: int, said: str) -> Row:
+    size = f"sizes[items={items}]"
+    cells = (
+        f"{said} items, K = 500, 3 × 100 trees × 64 leaves: recall@500 · REST up to · p50, p99 at 60 % of it",
+        f"{{{size}.index.recall:.3f}} · {{{size}.knee:.0f}} requests/s · "
+        f"{{{size}.p50_ms:.0f}}, {{{size}.p99_ms:.0f}} ms",
+        "`python -m perf catalogue --trees 100x64`",
+    )
+    return Row(source=SCALE, cells=cells)
+
+
+def _size(items: int) -> Row:
+    size = f"sizes[items={items}]"
+    cells = (
+        f"{items:,}", f"{{{size}.index.kind}} {{{size}.index.codec}}, {{{size}.index.nlist:,}} lists, "
+        f"{{{size}.index.nprobe}} probed", f"{{{size}.index.recall:.3f}} · {{{size}.recall_on_triton:.3f}}",
+        f"{{{size}.made.seconds:.0f}} s, {{{size}.made.peak_mib / 1024:.1f}} GiB",
+        f"{{{size}.release_mib / 1024:.2f}} GiB", f"{{{size}.resident_mib.candidates / 1024:.2f}} GiB",
+        f"{{{size}.resident_total_mib / 1024:.2f}} GiB", f"{{{size}.saturation:.0f}} · {{{size}.knee:.0f}}",
+        f"{{{size}.p50_ms:.1f}} · {{{size}.p99_ms:.1f}} ms at {{{size}.rate:.0f}}/s",
+    )  # fmt: skip
+    return Row(source=SCALE, cells=cells)
 
 
 def _store(store: str) -> Row:
@@ -54,31 +81,25 @@ MEASURED = Table(
             "{ranking.ndcg_at_10:.3f} · {ranking.popularity_ndcg_at_10:.3f}; {ranking.auc:.3f}",
             "`make demo`")),
         Row(source=BENCH, cells=(
-            "forest, {ranker[0].rows} × {ranker[0].features}, {ranker[0].trees} trees, one thread: served engine · "
-            "LightGBM",
-            "{ranker[0].fil_backend_ms:.2f} · {ranker[0].lightgbm_ms:.2f} ms, {ranker[0].speedup:.1f} ×",
-            "`make bench`")),
-        Row(source=BENCH, cells=("… largest difference of their scores", "{ranker[0].max_difference:.0e}",
-                                 "`make bench`")),
-        Row(source=BENCH, cells=(
-            "`recommend_1` (search, assemble, rank 500) on Triton, 1 client: p50 · p99",
-            "{models[model=recommend_1,concurrency=1].p50_ms:.1f} · "
-            "{models[model=recommend_1,concurrency=1].p99_ms:.1f} ms",
+            "200K items, saturated: Trident · the same in one process · textbook path",
+            "{whole_path.trident_rps:.0f} · {whole_path.monolith_rps:.0f} · {whole_path.naive_rps:.1f} requests/s",
             "`make bench`")),
         Row(source=BENCH, cells=(
-            "`recommend_1` on Triton, 4 clients",
-            "{models[model=recommend_1,concurrency=4].requests_per_second:.0f} requests/s",
+            "… Trident ÷ textbook path · ÷ one process · ÷ one process with LightGBM",
+            "{whole_path.ratio_naive:.0f} × · {whole_path.ratio_monolith:.2f} × · "
+            "{whole_path.ratio_monolith_lightgbm:.2f} ×",
             "`make bench`")),
         Row(source=BENCH, cells=(
-            "REST, 1 client: p50 · p99",
-            "{rest[clients=1].latency_ms.p50:.1f} · {rest[clients=1].latency_ms.p99:.1f} ms",
-            "`make bench`")),
+            "3 × 100 trees × 64 leaves, {ranker.rows} × {ranker.features}, one thread: served engine · LightGBM",
+            "{ranker.onedal:.2f} · {ranker.lightgbm:.2f} ms", "`make bench`")),
         Row(source=BENCH, cells=(
-            "REST, 16 clients",
-            "{rest[clients=16].requests_per_second:.0f} requests/s, {rest[clients=16].statuses.200:,} of "
-            "{rest[clients=16].requests:,} answered 200, "
-            "{rest[clients=16].degraded.none / rest[clients=16].requests:.2%} at full quality",
-            "`make bench`")),
+            "features of 500 items: resident table · Feast online",
+            "{item_features.resident:.2f} · {item_features.feast:.0f} ms", "`make bench`")),
+        *(_scale(items, said) for items, said in ((1_000_000, "1M"), (10_000_000, "10M"))),
+        Row(source=SCALE, cells=(
+            "… 10M × 128: release made in · memory of all processes (PSS)",
+            f"{{{TEN}.made.seconds / 60:.1f}} min · {{{TEN}.resident_total_mib / 1024:.1f}} GiB",
+            "`python -m perf catalogue --trees 100x64`")),
     ),
 )  # fmt: skip
 BLOCKS: Blocks = {
@@ -89,6 +110,10 @@ BLOCKS: Blocks = {
         header=("events (and impressions)", "users · items", "validate", "features", "CPU", "peak memory",
                 "user · item snapshots", "written"),
         rows=(_growth(1_000_000, "1M"), _growth(10_000_000, "10M"), _growth(50_000_000, "50M"))),
+    "scale": Table(
+        header=("items", "index chosen", "recall@500: at build · on Triton", "made in, at most", "release",
+                "`candidates`", "all processes", "saturation · knee, requests/s", "p50 · p99"),
+        rows=tuple(map(_size, (100_000, 1_000_000, 10_000_000)))),
     "slope": Words(source=PIPELINE,
                    template="{slope.seconds_per_event_ratio:.3f} (CPU {slope.cpu_per_event_ratio:.3f})"),
 }  # fmt: skip
