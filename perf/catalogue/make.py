@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from deploy.settings import Settings
-from exporters.build import Report, build_release, release_numbers
+from exporters.build import Report, build_release, release_numbers, some_users
 from feature_repo.vectors import Floats
 from perf.catalogue.forest import Trees, write_resized
 from perf.catalogue.source import SyntheticCatalogue, Trained
+from perf.catalogue.vectors import local_dimension
 from perf.errors import PerfError
 from perf.memory import watched
 from training.dataset import Dataset
@@ -23,6 +24,7 @@ from training.lines import FACTS, FOREST, Line, latest
 
 SCALE = "scale"
 STAMP = "made.json"
+NEIGHBOURS = 100
 MOST_CANDIDATES = 4096  # as Settings.candidates
 FEW = 2_000_000  # items whose displays fit into any Redis
 DISPLAY_BYTES, OTHER_BYTES = 400, 2 * 2**30  # of an item in Redis, with room to spare; of users and caches
@@ -80,6 +82,7 @@ def make(
     with watched(os.getpid()) as usage:
         report("reading the trained catalogue")
         source = SyntheticCatalogue(Trained.read(settings, line), items, seed, vectors, queries)
+        report("local dimension around users: {:.1f} trained, {:.1f} drawn".format(*hardness(settings, line, source)))
         copied = _borrow(settings, target, line, trees, report)
         source.write_shown(target.tables / "items")
         folder = build_release(target, copied, report, source)
@@ -87,6 +90,13 @@ def make(
     stamp = Made(told=told, seconds=seconds, peak_mib=peak)
     (target.workspace / STAMP).write_text(json.dumps(asdict(stamp)) + "\n")
     return folder
+
+
+def hardness(settings: Settings, line: Line, source: SyntheticCatalogue) -> tuple[float, float]:
+    """Intrinsic dimension of real users' neighbourhoods among the trained vectors, and among as many drawn ones."""
+    users = some_users(Dataset(settings.features), line).embeddings
+    trained, drawn = source.samples()
+    return local_dimension(users @ trained.T, NEIGHBOURS), local_dimension(users @ drawn.T, NEIGHBOURS)
 
 
 def _content(vectors: Floats | None) -> str:

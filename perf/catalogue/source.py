@@ -72,6 +72,11 @@ class SyntheticCatalogue:
             vectors, like = self._draw(first)
             yield self._table(first, like), vectors
 
+    def samples(self) -> tuple[Floats, Floats]:
+        """The trained vectors [n, d], and the first so many of the catalogue (or all it has)."""
+        trained = self._trained.vectors
+        return trained, self._draw(0)[0][: len(trained)]
+
     def write_shown(self, folder: Path) -> None:
         """What an answer shows of each item, as the validated catalogue table says it."""
         folder.mkdir(parents=True, exist_ok=True)

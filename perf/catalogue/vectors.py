@@ -3,7 +3,7 @@
 A component for each k-means cell, its covariance shrunk towards the pooled within-cell covariance by the number of
 vectors it was seen in (Friedman, "Regularized Discriminant Analysis", JASA 1989, eq. 17 with one parameter), so that
 small cells still have the shape of the space. Sampled vectors get the length of a trained one of their cell.
-`local_dimension` says how hard a neighbourhood is; the report shows it for trained and synthetic vectors side by side.
+`local_dimension` says how hard a neighbourhood is; making a catalogue says it of trained and drawn vectors.
 """
 
 from dataclasses import dataclass

@@ -23,11 +23,13 @@ def measure(settings: Settings, rounds: int = ROUNDS) -> dict[str, object]:
     release = Release.newest(settings)
     items = Subset.of(release.folder)
     with redis.Redis.from_url(settings.redis_url, socket_timeout=TIMEOUT_S) as client:
-        fill(settings, items, client)
-        ways, asked = readers(settings, items, client), requests(len(items.rows), release.candidates)
-        refuse_differences(ways, asked[0])
-        samples = take_turns({name: partial(milliseconds, way, asked) for name, way in ways.items()}, rounds)
-        empty(items, client)
+        try:
+            fill(settings, items, client)
+            ways, asked = readers(settings, items, client), requests(len(items.rows), release.candidates)
+            refuse_differences(ways, asked[0])
+            samples = take_turns({name: partial(milliseconds, way, asked) for name, way in ways.items()}, rounds)
+        finally:
+            empty(items, client)
     return {
         **medians(samples), "items": len(items.rows), "rows": len(asked[0]),
         "speedup": {name: ratios(theirs, samples[RESIDENT]).rounded(1) for name, theirs in samples.items()

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from perf.errors import PerfError
+
 Samples = dict[str, list[float]]
 T = TypeVar("T")
 
@@ -48,9 +50,9 @@ def take_turns(contestants: Mapping[str, Callable[[], T]], rounds: int, warm_up:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
-    """ours ÷ theirs of each round. Raises ValueError for another number of rounds or a zero."""
+    """ours ÷ theirs of each round. Raises PerfError for a zero, ValueError for another number of rounds."""
     if not all(theirs):
-        raise ValueError("a peer's sample is 0")
+        raise PerfError("a peer gave nothing in one of the rounds; see its log, or measure on a quieter machine")
     return Spread.of([a / b for a, b in zip(ours, theirs, strict=True)])
 
 

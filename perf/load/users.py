@@ -1,4 +1,4 @@
-"""Which users ask: popularity that falls as rank^-skew (Zipf), and the cache hits that follow."""
+"""Which users ask: popularity that falls as rank^-skew (Zipf), and how often they come again."""
 
 from collections.abc import Iterator
 
@@ -26,27 +26,6 @@ def asking(users: int, skew: float, seed: int) -> Iterator[int]:
         yield from by_rank[ranks].tolist()
 
 
-def lru_hit_share(shares: Shares, capacity: int) -> float:
-    """Share of requests that find their user in a cache of the `capacity` last users, in the long run.
-
-    Che's approximation (Che, Tung, Wang, "Hierarchical Web caching systems", IEEE JSAC 2002): a user stays for the
-    time t in which `capacity` different users ask, sum(1 - exp(-share t)) = capacity.
-    """
-    if capacity >= len(shares):
-        return 1.0
-    low, high = 0.0, 1.0
-    while _kept(shares, high) < capacity:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _kept(shares, middle) < capacity else (low, middle)
-    return float((shares * -np.expm1(-shares * high)).sum())
-
-
 def repeats(asked: Numbers) -> float:
     """Share of requests whose user asked before within the run: hits of a cache that forgets nobody."""
     return 1 - len(np.unique(asked)) / len(asked) if len(asked) else 0.0
-
-
-def _kept(shares: Shares, time: float) -> float:
-    return float(-np.expm1(-shares * time).sum())

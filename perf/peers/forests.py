@@ -101,6 +101,9 @@ def _tl2cgen(checkpoint: Path, work: Path) -> Score:
         raise PerfError("gcc is missing; apt-get install gcc")
     library = work / "tl2cgen.so"
     model = treelite.Model.deserialize(checkpoint)
-    tl2cgen.export_lib(model, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, verbose=False)
+    try:
+        tl2cgen.export_lib(model, toolchain="gcc", libpath=str(library), params={"parallel_comp": 8}, verbose=False)
+    except (tl2cgen.TL2cgenError, RuntimeError, OSError) as error:
+        raise PerfError(f"gcc did not compile the forest: {str(error).splitlines()[-1]}") from None
     predictor = tl2cgen.Predictor(str(library), nthread=1)
     return lambda matrix: np.asarray(predictor.predict(tl2cgen.DMatrix(matrix))).reshape(len(matrix), -1)

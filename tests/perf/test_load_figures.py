@@ -1,7 +1,6 @@
 """Schedules, users, answers, figures and the search for the knee, without a server."""
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from perf.load.knee import search
 from perf.load.outcome import figures, quantile
 from perf.load.plot import nines, plot_knee, plot_latency
 from perf.load.schedule import arrival_times
-from perf.load.users import asking, lru_hit_share, popularity, repeats
+from perf.load.users import asking, popularity, repeats
 
 BODY = {"request_id": "r", "user_id": "u", "items": [], "model_version": "12", "variant": "a", "latency_ms": 1.0}
 L2 = {"level": "L2", "reasons": ["late"], "coverage": 0.5}
@@ -89,23 +88,6 @@ def test_users_ask_by_their_popularity() -> None:
 def test_the_most_popular_user_is_not_the_first() -> None:
     favourites = {int(np.bincount(list(islice(asking(50, 2.0, seed=seed), 500))).argmax()) for seed in range(5)}
     assert len(favourites) > 1
-
-
-def test_uniform_users_hit_a_cache_as_often_as_it_holds_them() -> None:
-    assert lru_hit_share(popularity(1000, 0), 250) == pytest.approx(0.25, abs=1e-6)
-    assert lru_hit_share(popularity(10, 1), 10) == 1
-
-
-def test_hits_of_skewed_users_are_those_of_a_real_cache() -> None:
-    cache: OrderedDict[int, None] = OrderedDict()
-    hits, asked, warm = 0, 60_000, 10_000
-    for turn, user in enumerate(islice(asking(1000, 0.9, seed=6), asked + warm)):
-        hits += turn >= warm and user in cache
-        cache[user] = None
-        cache.move_to_end(user)
-        if len(cache) > 100:
-            cache.popitem(last=False)
-    assert lru_hit_share(popularity(1000, 0.9), 100) == pytest.approx(hits / asked, abs=0.01)
 
 
 def test_repeats_are_users_that_asked_before() -> None:
