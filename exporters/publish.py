@@ -161,6 +161,7 @@ def served(manifest: Manifest) -> ServedRelease:
         recommend=(recommend_name(manifest.release), RECOMMEND_VERSION),
         tower_digest=manifest.tower_digest,
         schema_hash=manifest.schema_hash,
+        ranked=manifest.index.candidates,
     )
 
 

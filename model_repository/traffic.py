@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from model_repository.contract import CANDIDATES
+
 TRAFFIC_KEY = "traffic"
 ServedModel = tuple[str, int]  # Triton model name, version
 
@@ -22,7 +24,8 @@ class _Record(BaseModel):
 
 
 class ServedRelease(_Record):
-    """What an orchestrator must know of a release: the models to call and the keys its caches carry."""
+    """What an orchestrator must know of a release: the models to call, the keys its caches carry, and how many
+    candidates it answers."""
 
     release: Annotated[int, Field(ge=1)]
     line: Annotated[int, Field(ge=1)]
@@ -31,6 +34,7 @@ class ServedRelease(_Record):
     recommend: ServedModel
     tower_digest: str
     schema_hash: str
+    ranked: Annotated[int, Field(ge=1)] = CANDIDATES
 
 
 class Arm(_Record):

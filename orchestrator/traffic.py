@@ -47,8 +47,10 @@ class Release:
             number=served.release,
             models=(served.user_tower, served.candidates, served.recommend),
             embed=Call(contract.USER_TOWER, served.user_tower, contract.USER_TOWER.outputs),
-            recommend=Call(contract.RECOMMEND, served.recommend, RECOMMEND_OUTPUTS),
-            candidates=Call(contract.CANDIDATE_SEARCH, served.candidates, CANDIDATE_OUTPUTS),
+            recommend=Call(contract.RECOMMEND, served.recommend, contract.sized(RECOMMEND_OUTPUTS, served.ranked)),
+            candidates=Call(
+                contract.CANDIDATE_SEARCH, served.candidates, contract.sized(CANDIDATE_OUTPUTS, served.ranked)
+            ),
             embedding_prefix=f"embedding:{served.tower_digest}:{served.schema_hash}:",
         )
 

@@ -14,7 +14,7 @@ from perf.results import stamped, store
 
 Json = Annotated[bool, typer.Option("--json", help="last line of stdout is one JSON document")]
 Save = Annotated[Path | None, typer.Option(help="also write the document to this file")]
-console = Console(stderr=True)
+console = Console(stderr=True, width=None if sys.stderr.isatty() else 160)  # a log has no width of its own
 
 
 def show(rows: Sequence[Mapping[str, object]]) -> None:

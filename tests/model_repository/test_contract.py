@@ -3,8 +3,18 @@
 import pytest
 from pydantic import ValidationError
 
-from feature_repo.schema import RANKER_WIDTH
-from model_repository.contract import BY_NAME, MODELS, RANKER, RECOMMEND, STEPS, Tensor
+from feature_repo.schema import CONTENT_WIDTH, CONTEXT_WIDTH, HISTORY, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
+from model_repository.contract import (
+    BY_NAME,
+    CANDIDATES,
+    EMBEDDING_WIDTH,
+    MODELS,
+    RANKER,
+    RECOMMEND,
+    STEPS,
+    Tensor,
+    sized,
+)
 from model_repository.render import model_config, recommend_config
 from model_repository.traffic import Arm, ServedRelease, Traffic
 
@@ -76,3 +86,12 @@ def test_traffic_refuses_shares_that_lose_users() -> None:
             sequence=1, salt="s", arms=(Arm(variant="champion", release=1, share=0.9),),
             releases=(released(1),), triton=("127.0.0.1:8001",),
         )  # fmt: skip
+
+
+def test_a_path_of_another_width_differs_in_nothing_but_the_width() -> None:
+    for model in (*MODELS, RECOMMEND):
+        dims = [d for tensor in (*model.inputs, *model.outputs) for d in tensor.shape]
+        narrow = [d for tensor in sized((*model.inputs, *model.outputs), 7) for d in tensor.shape]
+        assert narrow == [7 if d == CANDIDATES else d for d in dims]
+    widths = {CONTENT_WIDTH, CONTEXT_WIDTH, ITEM_WIDTH, USER_WIDTH, RANKER_WIDTH, HISTORY, EMBEDDING_WIDTH}
+    assert CANDIDATES not in widths  # `sized` knows the dimension by its size
