@@ -33,6 +33,17 @@ def _scale(items: int, said: str) -> Row:
     return Row(source=SCALE, cells=cells)
 
 
+def _server(name: str) -> Row:
+    word = name.replace("-", "_")
+    cells = (
+        f"`{name}`", f"{{whole_path.{word}_rps:.1f}}",
+        "" if name == "trident" else f"{{whole_path.ratio_{word}:.2f}} ×",
+        f"{{whole_path.cpu_ms_per_request.{name}.total:.1f}}",
+        "" if name == "naive" else f"{{whole_path.open_loop.{name}.latency_ms.p99:.0f}} ms",
+    )  # fmt: skip
+    return Row(source=BENCH, cells=cells)
+
+
 def _size(items: int) -> Row:
     size = f"sizes[items={items}]"
     cells = (
@@ -110,6 +121,9 @@ BLOCKS: Blocks = {
         header=("events (and impressions)", "users · items", "validate", "features", "CPU", "peak memory",
                 "user · item snapshots", "written"),
         rows=(_growth(1_000_000, "1M"), _growth(10_000_000, "10M"), _growth(50_000_000, "50M"))),
+    "bench": Table(
+        header=("server", "full answers per second", "Trident ÷ it", "CPU ms per request", "p99 at 60 % of it"),
+        rows=(_server("trident"), _server("monolith"), _server("monolith-lightgbm"), _server("naive"))),
     "scale": Table(
         header=("items", "index chosen", "recall@500: at build · on Triton", "made in, at most", "release",
                 "`candidates`", "all processes", "saturation · knee, requests/s", "p50 · p99"),

@@ -35,7 +35,6 @@ CALIBRATION = (
     Trial(name="a fifth of the candidates", candidates=100),
     Trial(name="a fifth of the trees", trees=Trees(rounds=20, leaves=64)),
     Trial(name="four times the items", items=200_000),
-    Trial(name="a million items", items=1_000_000),
     Trial(name="all smaller", items=20_000, candidates=250, trees=Trees(rounds=50, leaves=32)),
 )
 VALIDATION = (
