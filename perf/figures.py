@@ -6,8 +6,8 @@ entry of `BLOCKS`, and its markers (`perf.documents`) where it is to stand.
 
 from perf.documents import Blocks, Row, Table, Words
 
-BENCH, DEMO, PIPELINE, SCALE, STORE = (
-    f"{name}-2-cores.json" for name in ("bench", "demo", "pipeline", "catalogue", "store")
+BENCH, DEMO, PIPELINE, SCALE, STORE, VALIDATION = (
+    f"{name}-2-cores.json" for name in ("bench", "demo", "pipeline", "catalogue", "store", "plan-validation")
 )
 TEN = "sizes[items=10000000]"
 
@@ -31,6 +31,17 @@ def _scale(items: int, said: str) -> Row:
         "`python -m perf catalogue --trees 100x64`",
     )
     return Row(source=SCALE, cells=cells)
+
+
+def _check(place: int) -> Row:
+    row = f"validation[{place}]"
+    cells = (
+        f"{{{row}.setting}}: {{{row}.items:,}} items, K {{{row}.candidates}}, {{{row}.trees}} trees × "
+        f"{{{row}.leaves:.0f}}, {{{row}.misses:.0%}} misses, {{{row}.cores}} cores",
+        f"{{{row}.predicted_rps:.0f}} · {{{row}.measured_rps:.0f}}", f"{{{row}.rate_error:+.1%}}",
+        f"{{{row}.predicted_p99_ms:.0f}} · {{{row}.measured_p99_ms:.0f}} ms at {{{row}.at_rps:.0f}}/s",
+    )  # fmt: skip
+    return Row(source=VALIDATION, cells=cells)
 
 
 def _server(name: str) -> Row:
@@ -106,6 +117,9 @@ MEASURED = Table(
         Row(source=BENCH, cells=(
             "features of 500 items: resident table · Feast online",
             "{item_features.resident:.2f} · {item_features.feast:.0f} ms", "`make bench`")),
+        Row(source=VALIDATION, cells=(
+            "planner: five unseen settings predicted, median error of the rate · of the p99",
+            "{median_rate_error:.1%} · {median_p99_error:.0%}", "`python -m perf plan --validate`")),
         *(_scale(items, said) for items, said in ((1_000_000, "1M"), (10_000_000, "10M"))),
         Row(source=SCALE, cells=(
             "… 10M × 128: release made in · memory of all processes (PSS)",
@@ -121,6 +135,9 @@ BLOCKS: Blocks = {
         header=("events (and impressions)", "users · items", "validate", "features", "CPU", "peak memory",
                 "user · item snapshots", "written"),
         rows=(_growth(1_000_000, "1M"), _growth(10_000_000, "10M"), _growth(50_000_000, "50M"))),
+    "validation": Table(
+        header=("setting", "requests/s at saturation: predicted · measured", "error", "p99: predicted · measured"),
+        rows=tuple(map(_check, range(5)))),
     "bench": Table(
         header=("server", "full answers per second", "Trident ÷ it", "CPU ms per request", "p99 at 60 % of it"),
         rows=(_server("trident"), _server("monolith"), _server("monolith-lightgbm"), _server("naive"))),
