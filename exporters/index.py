@@ -27,7 +27,7 @@ GRAPH_PROBES = 256  # lists a graph finds; asked for more it answers -1
 CODEC_SAMPLE = 65_536
 HNSW_LINKS = 32
 BYTES = {"fp32": 4, "fp16": 2, "sq8": 1}
-_QUANTIZERS = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
+QUANTIZERS = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def _ivf(spec: IndexSpec, quantizer: faiss.Index) -> faiss.IndexIVF:
     if spec.codec == "fp32":
         index = faiss.IndexIVFFlat(*shape, faiss.METRIC_INNER_PRODUCT)
     else:
-        index = faiss.IndexIVFScalarQuantizer(*shape, _QUANTIZERS[spec.codec], faiss.METRIC_INNER_PRODUCT)
+        index = faiss.IndexIVFScalarQuantizer(*shape, QUANTIZERS[spec.codec], faiss.METRIC_INNER_PRODUCT)
     index.own_fields = True
     quantizer.this.disown()
     return index

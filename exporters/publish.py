@@ -105,7 +105,7 @@ def restore(settings: Settings) -> Traffic:
     manifests = {number: verify(settings.releases / str(number)) for number in sorted(carried)}
     widths = {manifest.index.candidates for manifest in manifests.values()}
     for release in traffic.releases:
-        if release.release not in carried and (spare := _fitting(settings, release, widths)) is not None:
+        if release.release not in carried and (spare := fitting(settings, release, widths)) is not None:
             manifests[release.release] = spare
     kept = tuple(release for release in traffic.releases if release.release in manifests)
     for release in kept:
@@ -118,7 +118,7 @@ def restore(settings: Settings) -> Traffic:
     return restored
 
 
-def _fitting(settings: Settings, release: ServedRelease, widths: set[int]) -> Manifest | None:
+def fitting(settings: Settings, release: ServedRelease, widths: set[int]) -> Manifest | None:
     """The manifest of a release that carries nobody, where it can be loaded beside those that do."""
     if release.schema_hash != SCHEMA.hash:
         return None

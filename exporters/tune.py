@@ -22,6 +22,7 @@ from exporters.exact import ExactSearch, recall
 from exporters.index import (
     LARGEST_FLAT_QUANTIZER,
     POINTS_PER_LIST,
+    QUANTIZERS,
     TARGET_RECALL,
     Codec,
     IndexSpec,
@@ -193,8 +194,7 @@ def codec_recall(evidence: Evidence, codec: Codec) -> float:
     if codec == "fp32":
         return 1.0
     near = evidence.exact.vectors
-    sizes = {"fp16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
-    quantizer = faiss.ScalarQuantizer(near.shape[2], sizes[codec])
+    quantizer = faiss.ScalarQuantizer(near.shape[2], QUANTIZERS[codec])
     quantizer.train(evidence.sample)
     flat = np.ascontiguousarray(near.reshape(-1, near.shape[2]))
     decoded = quantizer.decode(quantizer.compute_codes(flat)).reshape(near.shape)

@@ -4,9 +4,9 @@ import typer
 import uvicorn
 
 from deploy.settings import SettingsError, load_settings
+from orchestrator.listen import OPTIONS
 
 GRACE_S = 8
-BACKLOG = 2048
 cli = typer.Typer(add_completion=False, help="The orchestrator: one request from HTTP to ranked items.")
 
 
@@ -25,18 +25,10 @@ def serve() -> None:
         raise typer.Exit(2) from None
     uvicorn.run(
         "orchestrator.app:create_app",
-        factory=True,
         host=settings.host,
         port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
+        **OPTIONS,
     )
 
 

@@ -13,8 +13,7 @@ from multiprocessing.connection import wait
 import uvicorn
 
 from deploy.settings import load_settings
-
-BACKLOG = 2048
+from orchestrator.listen import OPTIONS
 
 
 def serve(app: str) -> None:
@@ -36,18 +35,7 @@ def serve(app: str) -> None:
 def work(app: str) -> None:
     """One worker, as the orchestrator runs its own."""
     settings = load_settings()
-    config = uvicorn.Config(
-        app,
-        factory=True,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        backlog=BACKLOG,
-    )
+    config = uvicorn.Config(app, **OPTIONS)
     with socket.socket() as shared:
         shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         shared.bind((settings.host, settings.api_port))

@@ -343,5 +343,5 @@ def test_the_last_resort_finds_every_allowed_row(kernel: ModuleType, kind: str) 
     index, allowed_rows = INDEXES[kind](), np.arange(N) % 60 == 3
     index.add(unit_vectors(N, 1))
     for query in unit_vectors(20, 8):
-        rows = kernel._search_all(index, query[None], 5, kernel.Region.of(allowed_rows).selector)[1][0]
+        rows = kernel._search_all(index, query[None], 5, kernel.selector_of(allowed_rows))[1][0]
         assert sorted(rows.tolist()) == np.flatnonzero(allowed_rows).tolist()

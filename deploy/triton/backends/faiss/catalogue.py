@@ -39,7 +39,6 @@ class Catalogue:
         self._folder, self._gpu = folder, gpu is not None
         self._index = self._open_index() if gpu is None else gpu(self._open_index())
         self.size = int(self._index.ntotal)
-        self._deepest = self.size if gpu is None else min(self.size, GPU_DEPTH)
         self._check()
         columns = {name: i for i, name in enumerate(self.facts["rule_columns"])}
         rules = self._table["rules"]
@@ -70,23 +69,26 @@ class Catalogue:
         if region.total == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
         wanted = min(self.k, region.total)
-        scores, rows = self._search(queries, wanted, region)
-        found = [self._keep(r, s, bit) for r, s in zip(rows, scores, strict=True)]
+        scores, rows = self._search(queries, wanted, bit)
+        found = [_found(r, s, wanted) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
         for i in short:
             scores, rows = _search_all(self._host, queries[i : i + 1], wanted, region.selector)
-            found[i] = self._keep(rows[0], scores[0], bit)
+            found[i] = _found(rows[0], scores[0], wanted)
         return found
 
-    def _search(self, queries: np.ndarray, wanted: int, region: "Region") -> tuple[np.ndarray, np.ndarray]:
-        """The cheap search. The CPU looks only at what is allowed; a GPU cannot and over-retrieves by what the filter
-        will take."""
-        if self._gpu:
-            depth = min(self._deepest, int(wanted * self.size / region.total * 1.1) + 16)
-            scores, rows = self._index.search(queries, depth)
-        else:
-            scores, rows = self._index.search(queries, wanted, params=self._parameters(region.selector))
-        return scores, rows
+    def _search(self, queries: np.ndarray, wanted: int, bit: int) -> tuple[np.ndarray, np.ndarray]:
+        """The cheap search: scores and rows, -1 for what the region may not be shown.
+
+        The CPU looks only at what is allowed; a GPU cannot, and over-retrieves by what the filter will take.
+        """
+        region = self._region(bit)
+        if not self._gpu:
+            scores, rows = self._index.search(queries, wanted, params=region.parameters)
+            return scores, rows
+        depth = min(self.size, GPU_DEPTH, int(wanted * self.size / region.total * 1.1) + 16)
+        scores, rows = self._index.search(queries, depth)
+        return scores, np.where(self._allowed(rows, bit), rows, -1)
 
     def _parameters(self, selector: faiss.IDSelector) -> faiss.SearchParameters:
         if isinstance(self._index, faiss.IndexIVF):
@@ -94,11 +96,6 @@ class Catalogue:
         if isinstance(self._index, faiss.IndexHNSW):
             return faiss.SearchParametersHNSW(sel=selector, efSearch=int(self.facts["ef_search"]))
         return faiss.SearchParameters(sel=selector)
-
-    def _keep(self, rows: np.ndarray, scores: np.ndarray, bit: int) -> tuple[np.ndarray, np.ndarray]:
-        """The best k of what a search found that the region may be shown; FAISS pads with -1."""
-        kept = (rows >= 0) & self._allowed(rows, bit)
-        return rows[kept][: self.k], scores[kept][: self.k]
 
     @cached_property
     def _host(self) -> faiss.Index:
@@ -119,7 +116,9 @@ class Catalogue:
 
     def _region(self, bit: int) -> "Region":
         if bit not in self._regions:
-            self._regions[bit] = Region.of(self._allowed(slice(None), bit))
+            allowed = self._allowed(slice(None), bit)
+            selector = selector_of(allowed)
+            self._regions[bit] = Region(int(allowed.sum()), selector, self._parameters(selector))
         return self._regions[bit]
 
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
@@ -154,15 +153,11 @@ class Catalogue:
 
 
 class Region(NamedTuple):
-    """How many rows a region may be shown, and which, as a bit each: what FAISS looks at while it scans."""
+    """How many rows a region may be shown, which, and the cheap search of them on the CPU."""
 
     total: int
     selector: faiss.IDSelector
-
-    @classmethod
-    def of(cls, allowed: np.ndarray) -> "Region":
-        """From a flag for each row [n]."""
-        return cls(int(allowed.sum()), faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
+    parameters: faiss.SearchParameters
 
 
 class FeatureTable:
@@ -194,6 +189,17 @@ def _map(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise CatalogueError(f"{path.name}: {error}") from None
     return array
+
+
+def selector_of(allowed: np.ndarray) -> faiss.IDSelector:
+    """A flag for each row [n] as a bit each: what FAISS looks at while it scans."""
+    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+
+
+def _found(rows: np.ndarray, scores: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most so many of what a search found; FAISS pads with -1."""
+    kept = rows >= 0
+    return rows[kept][:wanted], scores[kept][:wanted]
 
 
 def _search_all(
