@@ -59,7 +59,7 @@ class Golden:
         return {
             "golden_user_tower": difference,
             "golden_ranker": self._ranker(server, dataset),
-            "golden_recall": _recall(nearest, [keys for keys, _ in answers]),
+            "golden_recall": golden_recall(nearest, [keys for keys, _ in answers]),
             "golden_scores": max(worst for _, worst in answers),
         }
 
@@ -124,7 +124,7 @@ class Golden:
         return self.manifest.slots[slot].model, self.manifest.version(slot)
 
 
-def _recall(nearest: Ints, answers: list[Ints]) -> float:
+def golden_recall(nearest: Ints, answers: list[Ints]) -> float:
     """Overlap with the exact search of the build over the items that sell everywhere (country 0)."""
     hits = sum(len(np.intersect1d(e, a)) for e, a in zip(nearest, answers, strict=True))
     recall = float(hits / max(nearest.size, 1))
