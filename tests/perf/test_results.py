@@ -17,7 +17,7 @@ def test_a_result_carries_machine_and_run_and_reads_back(tmp_path: Path) -> None
     assert list(found) == ["machine", "run", "rows"]
     assert found["rows"] == [{"p99_ms": 3.5}]
     assert {"cpu", "cores", "revision"} <= found["machine"].keys()
-    assert found["run"]["command"].startswith("python -m perf ")
+    assert found["run"]["command"].startswith("python -m perf")
     assert found["run"].keys() == {"command", "started_at", "seconds", "code_changed"}
 
 
