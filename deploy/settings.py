@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +47,18 @@ class Settings(BaseSettings):
     redis_memory: str = Field(default="2gb", description="Redis maxmemory; writes that can't evict a cache then fail")
     system_packages: Literal["install", "check"] = Field(
         default="install", description="whether set-up may call apt-get for what is missing"
+    )
+
+    triton_key: SecretStr | None = Field(
+        default=None, min_length=16, description="Triton's model control then answers only who shows this key"
+    )
+    triton_control: Literal["explicit", "none"] = Field(
+        default="explicit",
+        description="Triton's --model-control-mode: loaded over gRPC, or blue/green by starting servers",
+    )
+    signing_key: Path | None = Field(default=None, description="private key that every built release is signed with")
+    verifying_key: Path | None = Field(
+        default=None, description="public key; a release without its signature is refused then"
     )
 
     profile: Literal["cpu", "gpu"] = Field(default="cpu", description="which generated Triton configs")
@@ -138,6 +150,21 @@ class Settings(BaseSettings):
         return self.workspace / "releases"
 
     @property
+    def embeddings(self) -> Path:
+        """Item embeddings by tower digest, so that a refresh encodes only what changed."""
+        return self.workspace / "embeddings"
+
+    @property
+    def daily(self) -> Path:
+        """State and report of every daily run, `daily/<day>`."""
+        return self.workspace / "daily"
+
+    @property
+    def tracking(self) -> Path:
+        """MLflow's database of runs and lines."""
+        return self.workspace / "mlflow.db"
+
+    @property
     def runtime_repository(self) -> Path:
         """The model repository Triton serves: generated, never tracked."""
         return self.workspace / "model_repository"
@@ -186,4 +213,5 @@ def trident_variables(settings: Settings) -> dict[str, str]:
     """`TRIDENT_<FIELD>` for every field with a value; a child that reads them gets equal settings."""
     values = settings.model_dump(mode="json")
     values["home"] = str(settings.home.resolve())
+    values["triton_key"] = settings.triton_key.get_secret_value() if settings.triton_key else None
     return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}

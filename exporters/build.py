@@ -19,6 +19,7 @@ from exporters.generation import Choices, Chunk, Source, Users, write_generation
 from exporters.graphs import gate_graphs
 from exporters.index import LARGEST_FLAT_QUANTIZER
 from exporters.manifest import FILE, Manifest, Slot, file_entries, git_revision
+from exporters.names import model_names
 from exporters.table import ItemTable, item_table
 from exporters.tune import MOST_LISTS
 from feature_repo.schema import SCHEMA
@@ -158,13 +159,14 @@ def _fill(
     folder.mkdir()
     facts = write_generation(folder, source, users, index_choices(settings), line.tower_digest, report)
     versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
+    names = model_names(settings)
     return Manifest(
         release=number,
         line=line.number,
         schema_hash=SCHEMA.hash,
         tower_digest=line.tower_digest,
         index=facts,
-        slots={n: Slot(model=n, version=v, files=file_entries(draft / n)) for n, v in versions.items()},
+        slots={n: Slot(model=names[n], version=v, files=file_entries(draft / n)) for n, v in versions.items()},
         source=source.name,
         as_of=items_as_of(settings).isoformat(),
         libraries=line.facts["libraries"],

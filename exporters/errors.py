@@ -3,6 +3,8 @@
 ExportError            exit code 2 and one line on stderr
 ├── GateError          an artifact differs from its source: nothing was published
 ├── ManifestError      a release folder is not what its manifest says
+├── TrafficError       the change of traffic makes no sense: the message lists what would
+├── BusyError          another publisher is at work
 └── ServerError        Triton or Redis refused or did not answer: the old release still answers
 """
 
@@ -17,6 +19,14 @@ class GateError(ExportError):
 
 class ManifestError(ExportError):
     """A file is missing, extra, changed, or of a kind a release may not hold."""
+
+
+class TrafficError(ExportError):
+    """What was asked of the traffic record makes no sense; nothing changed."""
+
+
+class BusyError(ExportError):
+    """Another publisher holds the workspace; the message names its process."""
 
 
 class ServerError(ExportError):

@@ -1,132 +1,128 @@
-"""Publishing a release: verify → install into the runtime repository → load → golden queries → traffic.
+"""Publishing a release: verify → install → load → golden queries → popular items → listed in the traffic record.
 
-A version folder is written once, under its final name, by a rename; Triton is asked to load, and touches only what is
-new. Killed anywhere, the releases that served keep serving, and the next run starts over.
+Nobody is sent to it yet: `exporters.rollout` does that, in the record alone. What serves is never reloaded. Killed
+anywhere, the releases that served keep serving, and the next run first takes out what this one left behind.
 """
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import release_numbers, sync_tree
-from exporters.errors import ExportError, ManifestError
+from exporters.build import release_numbers
+from exporters.errors import ExportError, ManifestError, ServerError
 from exporters.golden import Golden
+from exporters.lock import publishing
 from exporters.manifest import Manifest, read, verify
+from exporters.repository import RECOMMEND_VERSION, install, load, needed, remove_drafts, sweep
+from exporters.rollout import listed
 from exporters.server import Server
 from exporters.table import POPULAR
-from exporters.traffic import TrafficStore, replace_file
+from exporters.traffic import TrafficStore, now
 from feature_repo.materialize import connect, write_displays
 from feature_repo.schema import SCHEMA
 from feature_repo.store import items_as_of
-from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, recommend_name
-from model_repository.render import model_config, recommend_config, text
-from model_repository.traffic import Popular, ServedRelease, Traffic
+from model_repository.contract import CANDIDATE_SEARCH, recommend_name
+from model_repository.traffic import Change, Popular, ServedModel, ServedRelease, Traffic
 from training.lines import Line
 
 Report = Callable[[str], None]
-RECOMMEND_VERSION = 1  # an ensemble's name carries the release; its only version is 1
 
 
-def publish(settings: Settings, number: int, report: Report, promote: bool = True) -> dict[str, float]:
-    """Put release `number` on Triton, prove it, and let traffic go to it. Returns the golden figures.
+def publish(settings: Settings, number: int, report: Report, endpoints: Sequence[str] = ()) -> dict[str, float]:
+    """Put release `number` on every Triton server of `endpoints` (default: this workspace's), prove it on each, and
+    list it in the traffic record. Returns the golden figures, the worst of the servers.
 
-    Raises ExportError; nothing that served before is touched then.
+    In `--model-control-mode=none` nothing is loaded: the servers were started with what `stage` wrote, and this waits
+    for them. Raises ExportError; nothing that served before is touched then.
     """
-    server = Server(settings.triton_url)
-    server.check()
-    report("verify hashes")
-    folder = settings.releases / str(number)
-    manifest = verify(folder)
-    install(settings, manifest, server)
-    report("load on Triton")
-    load(server, manifest)
-    report("golden queries through Triton")
-    line = Line(manifest.line, settings.lines / str(manifest.line))
-    figures = Golden(settings=settings, manifest=manifest, line=line, release=folder).check(server)
-    with connect(settings) as client:
-        write_displays(client, settings.tables / "items")
-    store = TrafficStore(settings)
-    store.write_popular(
-        Popular(release=number, items=json.loads((folder / CANDIDATE_SEARCH.name / POPULAR).read_text()))
-    )
-    if promote:
-        report("traffic")
-        store.promote(served(manifest), settings.triton_url)
-    return figures
+    with publishing(settings):
+        report("verify")
+        manifest = require_servable(settings, number)
+        store, servers = TrafficStore(settings), servers_of(settings, endpoints)
+        report("clean up")
+        _clean_up(settings, store, servers)
+        try:
+            figures = _prove(settings, manifest, servers, report)
+        except ExportError:
+            report("take it out again")
+            with suppress(ExportError):  # a Triton that is gone: the next publish does it
+                _clean_up(settings, store, servers)
+            raise
+        report("display rows")
+        with connect(settings) as client:
+            write_displays(client, settings.tables / "items")
+        report("popular items")
+        items = json.loads((settings.releases / str(number) / CANDIDATE_SEARCH.name / POPULAR).read_text())
+        store.write_popular(Popular(release=number, items=items))
+        report("list")
+        store.change(lambda before: listed(before, served(manifest, [server.url for server in servers])))
+        return figures
 
 
-def install(settings: Settings, manifest: Manifest, server: Server) -> None:
-    """Copy what the runtime repository lacks. Raises ExportError when the config of a loaded name would change."""
-    repository = settings.runtime_repository
-    repository.mkdir(parents=True, exist_ok=True)
-    clean_drafts(repository)
-    candidates = manifest.index.candidates
-    for slot in manifest.slots.values():
-        config = model_config(BY_NAME[slot.model], settings.profile, candidates)
-        _write_config(server, repository / slot.model, text(config))
-        source = settings.releases / str(manifest.release) / slot.model
-        _install_version(repository / slot.model / str(slot.version), source)
-    versions = {name: slot.version for name, slot in manifest.slots.items()}
-    ensemble = repository / recommend_name(manifest.release)
-    _write_config(server, ensemble, text(recommend_config(manifest.release, versions, candidates)))
-    (ensemble / str(RECOMMEND_VERSION)).mkdir(exist_ok=True)
+def require_servable(settings: Settings, number: int) -> Manifest:
+    """The verified manifest of a release that this revision can serve. Raises ManifestError."""
+    if number not in release_numbers(settings.releases):
+        raise ManifestError(f"no release {number}; there are {release_numbers(settings.releases)}")
+    manifest = verify(settings.releases / str(number))
+    if manifest.schema_hash != SCHEMA.hash:
+        raise ManifestError(
+            f"release {number} was built with feature schema {manifest.schema_hash}, this revision has {SCHEMA.hash}; "
+            "build another one with `python -m exporters publish`"
+        )
+    return manifest
 
 
-def load(server: Server, manifest: Manifest) -> None:
-    """Load every part of the release, then the ensemble over them, and wait for each version."""
-    for slot in manifest.slots.values():
-        if not server.ready(slot.model, slot.version):
-            server.load(slot.model)
-    for slot in manifest.slots.values():
-        server.wait(slot.model, slot.version)
-    ensemble = recommend_name(manifest.release)
-    if not server.ready(ensemble, RECOMMEND_VERSION):
-        server.load(ensemble)
-    server.wait(ensemble, RECOMMEND_VERSION)
+def servers_of(settings: Settings, endpoints: Sequence[str] = ()) -> list[Server]:
+    """The servers to publish on, each of which answers. Raises ServerError."""
+    servers = [Server(url, settings.triton_key) for url in endpoints or (settings.triton_url,)]
+    for server in servers:
+        server.check()
+    return servers
+
+
+def require_ready(settings: Settings, release: ServedRelease) -> None:
+    """Every server of the release has it ready. Raises ServerError naming the first that has not."""
+    for url in release.triton:
+        for name, version in (release.recommend, release.candidates, release.user_tower):
+            if not Server(url, settings.triton_key).ready(name, version):
+                raise ServerError(
+                    f"{name} version {version} is not ready on Triton at {url}; `python -m exporters publish --release "
+                    f"{release.release}` loads it"
+                )
+
+
+def stage(settings: Settings, number: int, repository: Path) -> Manifest:
+    """Write a model repository with release `number` alone, for servers in `--model-control-mode=none`.
+
+    Raises ExportError, also when the folder holds anything already.
+    """
+    if repository.exists() and any(repository.iterdir()):
+        raise ExportError(f"{repository} is not empty; name a new folder")
+    manifest = require_servable(settings, number)
+    install(repository, settings, manifest, ())
+    return manifest
 
 
 def restore(settings: Settings) -> Traffic:
     """Load what the record lists on a server that has just started, and put the record back in Redis.
 
-    A release that carries nobody and does not fit beside the others (another schema, another number of candidates, a
-    manifest of another revision) is dropped from the record.
+    A release that carries nobody and can no longer be served (another schema, files or manifest of another revision)
+    is dropped from the record.
     """
     store = TrafficStore(settings)
-    traffic = store.read()
-    if traffic is None:
-        raise ExportError(f"{settings.workspace} has no traffic record; publish a release first")
-    server = Server(settings.triton_url)
-    server.check()
-    carried = {arm.release for arm in traffic.arms}
-    manifests = {number: verify(settings.releases / str(number)) for number in sorted(carried)}
-    widths = {manifest.index.candidates for manifest in manifests.values()}
-    for release in traffic.releases:
-        if release.release not in carried and (spare := fitting(settings, release, widths)) is not None:
-            manifests[release.release] = spare
-    kept = tuple(release for release in traffic.releases if release.release in manifests)
-    for release in kept:
-        manifest = manifests[release.release]
-        install(settings, manifest, server)
-        load(server, manifest)
-        store.restore_popular(release.release)
-    restored = traffic.model_copy(update={"triton": (settings.triton_url,), "releases": kept})
-    store.write(restored)
-    return restored
-
-
-def fitting(settings: Settings, release: ServedRelease, widths: set[int]) -> Manifest | None:
-    """The manifest of a release that carries nobody, where it can be loaded beside those that do."""
-    if release.schema_hash != SCHEMA.hash:
-        return None
-    try:
-        manifest = verify(settings.releases / str(release.release))
-    except ManifestError:
-        return None
-    return manifest if manifest.index.candidates in widths else None
+    with publishing(settings):
+        traffic = store.read()
+        if traffic is None:
+            raise ExportError(f"{settings.workspace} has no traffic record; run `python -m exporters publish` first")
+        servers, manifests = servers_of(settings), _loadable(settings, traffic)
+        sweep(settings.runtime_repository, servers, set().union(*map(needed, manifests.values())))
+        for number, manifest in manifests.items():
+            install(settings.runtime_repository, settings, manifest, ())
+            load(servers[0], manifest)
+            store.restore_popular(number)
+        return store.change(lambda before: _restored(before or traffic, manifests, settings.triton_url))
 
 
 def published(settings: Settings) -> list[int]:
@@ -137,7 +133,7 @@ def published(settings: Settings) -> list[int]:
 
 
 def unpublished(settings: Settings, line: Line) -> int | None:
-    """The newest release, if it is of this line and of the features as they are now, and never carried traffic."""
+    """The newest release, if it is of this line and of the features as they are now, and was never published."""
     newest = max(release_numbers(settings.releases), default=0)
     if newest == 0 or newest in published(settings):
         return None
@@ -150,52 +146,73 @@ def unpublished(settings: Settings, line: Line) -> int | None:
     return newest if same and current else None
 
 
-def served(manifest: Manifest) -> ServedRelease:
+def served(manifest: Manifest, endpoints: Sequence[str]) -> ServedRelease:
     """The release as the traffic record states it."""
-    slot = manifest.slots
+    models = {name: (slot.model, slot.version) for name, slot in manifest.slots.items()}
     return ServedRelease(
         release=manifest.release,
         line=manifest.line,
-        user_tower=(slot["user_tower"].model, slot["user_tower"].version),
-        candidates=(slot["candidates"].model, slot["candidates"].version),
+        user_tower=models["user_tower"],
+        candidates=models["candidates"],
         recommend=(recommend_name(manifest.release), RECOMMEND_VERSION),
         tower_digest=manifest.tower_digest,
         schema_hash=manifest.schema_hash,
+        triton=tuple(endpoints),
         ranked=manifest.index.candidates,
     )
 
 
-def clean_drafts(repository: Path) -> None:
-    """Remove version folders an interrupted publish left unfinished."""
-    for draft in repository.glob("*/.version-*"):
-        shutil.rmtree(draft)
+def in_use(settings: Settings, store: TrafficStore) -> set[ServedModel]:
+    """Model versions that a listed release needs, or one that some orchestrator may still call. Raises ExportError."""
+    traffic = store.read()
+    numbers = {served.release for served in traffic.releases} if traffic else set()
+    numbers |= {number for beat in store.heartbeats() for number in beat.releases}
+    return set().union(*(needed(read(settings.releases / str(number))) for number in numbers))
 
 
-def _write_config(server: Server, folder: Path, content: str) -> None:
-    """Write a model's config.pbtxt once. Another contract's folder is replaced only while nothing of it is loaded."""
-    path = folder / "config.pbtxt"
-    if path.exists() and path.read_text() == content:
-        return
-    if path.exists() and server.loaded(folder.name):
-        raise ExportError(
-            f"{folder.name}: Triton serves another config.pbtxt under this name; stop the stack, or give the "
-            "changed contract a new model name"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    replace_file(path, content)
+def _clean_up(settings: Settings, store: TrafficStore, servers: Sequence[Server]) -> None:
+    """Take out what an interrupted or refused publish left; Triton would load it with the next version."""
+    if settings.triton_control == "explicit":
+        sweep(settings.runtime_repository, servers, in_use(settings, store))
+    else:
+        remove_drafts(settings.runtime_repository)
 
 
-def _install_version(target: Path, source: Path) -> None:
-    """Hard-link (or copy) an artifact folder and rename it into place; an existing version is left untouched."""
-    if target.exists():
-        return
-    draft = Path(tempfile.mkdtemp(prefix=".version-", dir=target.parent))
-    for file in source.iterdir():
-        try:
-            os.link(file, draft / file.name)
-        except OSError:
-            shutil.copyfile(file, draft / file.name)
-    draft.chmod(0o755)
-    sync_tree(draft)
-    draft.rename(target)
+def _prove(settings: Settings, manifest: Manifest, servers: Sequence[Server], report: Report) -> dict[str, float]:
+    if settings.triton_control == "explicit":
+        report("install")
+        loaded = set().union(*(server.loaded() for server in servers))
+        install(settings.runtime_repository, settings, manifest, loaded)
+        report("load on Triton")
+        for server in servers:
+            load(server, manifest)
+    else:
+        report("wait for Triton")
+        for server in servers:
+            for name, version in sorted(needed(manifest)):
+                server.wait(name, version)
+    report("golden queries through Triton")
+    line = Line(manifest.line, settings.lines / str(manifest.line))
+    golden = Golden(settings=settings, manifest=manifest, line=line, release=settings.releases / str(manifest.release))
+    figures = [golden.check(server) for server in servers]
+    worst = {name: max(f[name] for f in figures) for name in figures[0]}
+    return worst | {"golden_recall": min(f["golden_recall"] for f in figures)}
+
+
+def _loadable(settings: Settings, traffic: Traffic) -> dict[int, Manifest]:
+    """Manifests of the listed releases; those that carry nobody and cannot be served are left out."""
+    manifests = {number: require_servable(settings, number) for number in sorted(traffic.carried)}
+    for spare in traffic.releases:
+        if spare.release not in manifests:
+            with suppress(ManifestError):
+                manifests[spare.release] = require_servable(settings, spare.release)
+    return manifests
+
+
+def _restored(before: Traffic, manifests: dict[int, Manifest], url: str) -> Traffic:
+    kept = tuple(served(manifest, (url,)) for manifest in manifests.values())
+    champions = tuple(number for number in before.champions if number in manifests)
+    dropped = sorted({r.release for r in before.releases} - set(manifests))
+    reason = f"releases {dropped} can no longer be served" if dropped else ""
+    change = Change(action="restore", reason=reason, at=now())
+    return before.model_copy(update={"releases": kept, "champions": champions, "changed": change})

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import tritonclient.grpc as triton
+from pydantic import SecretStr
 from tritonclient.utils import InferenceServerException
 
 from exporters.errors import ServerError
 from model_repository.contract import Model
+from model_repository.control import GRPC_HEADER
+from model_repository.traffic import ServedModel
 
 LOAD_TIMEOUT = 120.0
 POLL = 0.1
@@ -17,11 +20,12 @@ DTYPES = {"FP32": np.float32, "INT64": np.int64, "INT32": np.int32, "UINT8": np.
 
 
 class Server:
-    """One Triton server, by its gRPC address."""
+    """One Triton server, by its gRPC address. `key` is what its model control asks for, where that is restricted."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: SecretStr | None = None) -> None:
         self.url = url
         self._client = triton.InferenceServerClient(url)
+        self._control = {GRPC_HEADER: key.get_secret_value()} if key else None
 
     def check(self) -> None:
         """Raise ServerError when Triton does not answer."""
@@ -35,14 +39,14 @@ class Server:
     def load(self, model: str) -> None:
         """Load every version of the model that is not loaded yet; loaded ones are left alone."""
         try:
-            self._client.load_model(model, client_timeout=LOAD_TIMEOUT)
+            self._client.load_model(model, headers=self._control, client_timeout=LOAD_TIMEOUT)
         except InferenceServerException as error:
             raise ServerError(f"Triton refused to load {model}: {error.message()}") from None
 
     def unload(self, model: str) -> None:
         """Unload every version of the model. Raises ServerError."""
         try:
-            self._client.unload_model(model, client_timeout=LOAD_TIMEOUT)
+            self._client.unload_model(model, headers=self._control, client_timeout=LOAD_TIMEOUT)
         except InferenceServerException as error:
             raise ServerError(f"Triton refused to unload {model}: {error.message()}") from None
 
@@ -53,13 +57,13 @@ class Server:
         except InferenceServerException:
             return False
 
-    def loaded(self, model: str) -> bool:
-        """Whether any version of the model is loaded. Raises ServerError."""
+    def loaded(self) -> set[ServedModel]:
+        """Every model version that is loaded. Raises ServerError."""
         try:
-            index = self._client.get_model_repository_index(client_timeout=5.0)
+            index = self._client.get_model_repository_index(headers=self._control, client_timeout=5.0)
         except InferenceServerException as error:
             raise ServerError(f"Triton at {self.url} does not list its models: {error.message()}") from None
-        return any(entry.name == model and entry.state == "READY" for entry in index.models)
+        return {(entry.name, int(entry.version)) for entry in index.models if entry.state == "READY" and entry.version}
 
     def wait(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
         """Wait for one version. Raises ServerError."""

@@ -3,6 +3,7 @@
 Run `python -m exporters configs` to rewrite the committed files of both profiles.
 """
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,16 +23,22 @@ from model_repository.contract import (
     recommend_name,
     sized,
 )
+from model_repository.traffic import ServedModel
 
 FOLDER = Path(__file__).parent
 _NOTE = "# Generated from model_repository/contract.py by `python -m exporters configs`; edits are lost.\n"
 
 
-def model_config(model: Model, profile: Profile, candidates: int = CANDIDATES) -> pb.ModelConfig:
-    """Configuration of a component model in one profile, for a path that ranks `candidates` items."""
+def model_config(
+    model: Model, profile: Profile, candidates: int = CANDIDATES, name: str | None = None
+) -> pb.ModelConfig:
+    """Configuration of a component model in one profile, for a path that ranks `candidates` items.
+
+    `name` is what Triton calls it, the slot's own name unless another contract holds that.
+    """
     place, inputs = model.placement(profile), sized(model.inputs, candidates)
     config = pb.ModelConfig(
-        name=model.name,
+        name=name or model.name,
         backend=model.backend,
         max_batch_size=place.max_batch,
         input=[pb.ModelInput(**_io(tensor)) for tensor in inputs],
@@ -47,8 +54,8 @@ def model_config(model: Model, profile: Profile, candidates: int = CANDIDATES) -
     return config
 
 
-def recommend_config(release: int, versions: Mapping[str, int], candidates: int = CANDIDATES) -> pb.ModelConfig:
-    """The ensemble `recommend_N`: every step pinned to the version in `versions` (by slot)."""
+def recommend_config(release: int, models: Mapping[str, ServedModel], candidates: int = CANDIDATES) -> pb.ModelConfig:
+    """The ensemble `recommend_N`: every step pinned to the model and version in `models` (by slot)."""
     config = pb.ModelConfig(
         name=recommend_name(release),
         platform="ensemble",
@@ -59,12 +66,33 @@ def recommend_config(release: int, versions: Mapping[str, int], candidates: int 
     )
     for step in STEPS:
         config.ensemble_scheduling.step.add(
-            model_name=step.model.name,
-            model_version=versions[step.model.name],
+            model_name=models[step.model.name][0],
+            model_version=models[step.model.name][1],
             input_map=dict(step.inputs),
             output_map=dict(step.outputs),
         )
     return config
+
+
+def contract_hash(config: pb.ModelConfig) -> str:
+    """8 hex digits over what callers and artifacts depend on: backend, tensors, parameters, whether it batches.
+
+    Where and how often it runs (instances, batching window and size, warm-up) is not part of it.
+    """
+    contract = pb.ModelConfig()
+    contract.CopyFrom(config)
+    for field in ("name", "instance_group", "dynamic_batching", "model_warmup", "version_policy"):
+        contract.ClearField(field)
+    contract.max_batch_size = min(contract.max_batch_size, 1)
+    return hashlib.sha256(contract.SerializeToString(deterministic=True)).hexdigest()[:8]
+
+
+def parse(content: str) -> pb.ModelConfig:
+    """A config.pbtxt as a message. Raises ValueError when it is none."""
+    try:
+        return text_format.Parse(content, pb.ModelConfig())
+    except text_format.ParseError as error:
+        raise ValueError(f"not a config.pbtxt: {error}") from None
 
 
 def text(config: pb.ModelConfig) -> str:
@@ -74,7 +102,7 @@ def text(config: pb.ModelConfig) -> str:
 
 def committed_configs() -> dict[Path, str]:
     """Every committed config.pbtxt: {path: text}. `recommend_1` shows the ensemble of the first release."""
-    first = {model.name: 1 for model in MODELS}
+    first = {model.name: (model.name, 1) for model in MODELS}
     configs: dict[Path, str] = {}
     for profile in PROFILES:
         for model in MODELS:
@@ -100,4 +128,4 @@ def _warmup(inputs: tuple[Tensor, ...], max_batch: int) -> pb.ModelWarmup:
     return warmup
 
 
-__all__ = ["BY_NAME", "committed_configs", "model_config", "recommend_config", "text"]
+__all__ = ["BY_NAME", "committed_configs", "contract_hash", "model_config", "parse", "recommend_config", "text"]

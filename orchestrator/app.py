@@ -105,7 +105,15 @@ def add_operations(app: FastAPI, service: Service) -> None:
         reasons = await service.problems()
         plan = service.traffic.plan
         releases = sorted({arm.release for arm in plan.record.arms}) if plan else []
-        content = {"status": "ready" if not reasons else "not ready", "reasons": reasons, "releases": releases}
+        content = {
+            "status": "ready" if not reasons else "not ready",
+            "reasons": reasons,
+            "releases": releases,
+            "traffic": {
+                "sequence": plan.record.sequence if plan else None,
+                "confirmed_seconds_ago": service.traffic.contact.age(),
+            },
+        }
         return JSONResponse(content, status_code=200 if not reasons else 503)
 
     @app.get("/metrics", tags=["operations"], response_class=Response)

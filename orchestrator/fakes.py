@@ -60,6 +60,9 @@ class FakeStore:
         self.values[key] = value
         return b"OK"
 
+    def _del(self, *keys: str) -> int:
+        return sum(self.values.pop(key, None) is not None for key in keys)
+
     def _lpush(self, key: str, *entries: bytes) -> int:
         self.lists[key] = [*reversed(entries), *self.lists.get(key, [])]
         return len(self.lists[key])
@@ -103,7 +106,7 @@ def fake_outputs(call: Call, items: int = CANDIDATES) -> Arrays:
 
 @dataclass
 class FakeInference:
-    """An `Inference` that answers from the contract. Keys of the dictionaries are slots: user_tower, recommend, …"""
+    """A `Connection` that answers from the contract. Keys of the dictionaries are slots: user_tower, recommend, …"""
 
     delay_s: dict[str, float] = field(default_factory=dict)
     failure: dict[str, StageError] = field(default_factory=dict)
@@ -128,12 +131,12 @@ class FakeInference:
         return self.alter(call, fake_outputs(call, self.items))
 
     async def ready(self, model: ServedModel, timeout_s: float) -> bool:
-        """See `Inference`."""
+        """See `Connection`."""
         del timeout_s
         return model[0] not in self.not_ready
 
     async def close(self) -> None:
-        """See `Inference`."""
+        """See `Connection`."""
         self.closed = True
 
 

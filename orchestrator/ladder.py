@@ -37,7 +37,8 @@ WARM_S = 3.0
 class Ask:
     """What the rungs need of a request: user, context features [CONTEXT_WIDTH], country code, deadline, stage times.
 
-    `embedding` is the user's, once it is known; `reasons` collects what failed on the way down.
+    `embedding` is the user's, once it is known; `reasons` collects what failed on the way down; `release` is the one
+    that the user was assigned to, whatever answers in the end.
     """
 
     user_id: str
@@ -48,6 +49,7 @@ class Ask:
     reasons: list[str] = field(default_factory=list)
     embedding: Floats | None = None
     retried: bool = False
+    release: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

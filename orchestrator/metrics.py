@@ -47,10 +47,13 @@ DEGRADED = _counter("recommendation_degraded", "Degraded answers by rung and rea
 CACHE = _counter("cache_lookups", "Cache look-ups by cache and result", "cache", "result")
 DROPPED = _counter("log_dropped", "Log entries and background writes that were dropped", "kind", "reason")
 BROKEN = _counter("stored_values_broken", "Stored values that could not be used as they are", "kind")
+TRAFFIC_REFUSED = _counter("traffic_records_refused", "Traffic records that were not followed, by reason", "reason")
 FUTURE_ROWS = _counter("feature_age_negative", "User rows computed later than now, by our clock")
 FEATURE_AGE = Histogram(
     "feature_age_seconds", "Age of the user row of each request", buckets=AGE_BUCKETS_S, registry=REGISTRY
 )
+TRAFFIC_SEQUENCE = Gauge("traffic_sequence", "Sequence of the traffic record that is followed", registry=REGISTRY)
+TRAFFIC_AGE = Gauge("traffic_confirmed_age_seconds", "Since Redis last confirmed the traffic record", registry=REGISTRY)
 IN_FLIGHT = Gauge("recommendations_in_flight", "Requests being answered", registry=REGISTRY)
 
 

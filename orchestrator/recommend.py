@@ -15,13 +15,14 @@ from feature_repo.vectors import cold_user, item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
 from orchestrator.deadline import Deadline
-from orchestrator.errors import UnknownModelError
+from orchestrator.errors import NothingStandsError, UnknownModelError
 from orchestrator.items import Items, Metadata
 from orchestrator.ladder import Ask, Found, Ladder, Level
 from orchestrator.limit import Limit
 from orchestrator.metrics import DEGRADED, LATENCY, PREDICTIONS, child
 from orchestrator.policy import Policy
 from orchestrator.schemas import RecommendRequest
+from orchestrator.tallies import TALLIES
 from orchestrator.traffic import Assignment, TrafficFollower
 from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
@@ -58,12 +59,16 @@ class Recommender:
         """The answer's JSON. Raises OverloadedError, NothingStandsError; any other failure is a lower rung."""
         with self.limit:
             ask = self._admit(request)
-            arm, known, found = await self._find(request, ask)
+            try:
+                variant, known, found = await self._find(request, ask)
+            except NothingStandsError:
+                failed(ask)
+                raise
             with ask.watch.stage("rules"):
                 chosen = self._choose(request, known, found)
             with ask.watch.stage("respond"):
                 items = await self._show(chosen, ask)
-            body = self._answer(request, request_id, ask, arm, chosen, items)
+            body = self._answer(request, request_id, ask, variant, chosen, items)
         self._log(request, ask, known, chosen, body)
         return orjson.dumps(body)
 
@@ -85,6 +90,7 @@ class Recommender:
         assume_home(request, ask, known)
         ask.embedding = known.embedding
         ask.reasons.extend(known.reasons)
+        ask.release = arm.release.number
         try:
             found = await self.ladder.descend(ask, arm.release, known)
         except UnknownModelError:
@@ -98,6 +104,7 @@ class Recommender:
         await self.traffic.refresh(ask.deadline.left())
         assert self.traffic.plan is not None
         now = self.traffic.plan.assign(request.user_id)
+        ask.release = now.release.number
         if now.release.embedding_prefix != arm.release.embedding_prefix:
             ask.embedding = None
         return now
@@ -149,6 +156,8 @@ class Recommender:
             body["timings"] = ask.watch.milliseconds()
         LATENCY.observe("total", seconds)
         child(PREDICTIONS, body["model_version"]).inc()
+        if ask.release is not None:
+            TALLIES.of(ask.release).answered(seconds, bool(ask.reasons))
         return body
 
     def _log(self, request: RecommendRequest, ask: Ask, known: Known, chosen: Chosen, body: Json) -> None:
@@ -176,6 +185,12 @@ class Recommender:
                 "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
             }
         )
+
+
+def failed(ask: Ask) -> None:
+    """Count an error against the release that the user was assigned to."""
+    if ask.release is not None:
+        TALLIES.of(ask.release).failed += 1
 
 
 def said(request: RecommendRequest, now: datetime) -> RequestContext:

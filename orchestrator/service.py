@@ -1,18 +1,21 @@
 """The parts of a running orchestrator and their life: what starts, what beats, what is flushed at the end."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from model_repository.traffic import HEARTBEAT_EVERY_S
 from orchestrator.fleet import Connect, Fleet
+from orchestrator.heartbeat import Pulse
 from orchestrator.items import Items
 from orchestrator.ladder import Ladder
 from orchestrator.limit import Limit
-from orchestrator.metrics import IN_FLIGHT
+from orchestrator.metrics import IN_FLIGHT, TRAFFIC_AGE, TRAFFIC_SEQUENCE
 from orchestrator.policy import Policy
 from orchestrator.popular import PopularFollower
 from orchestrator.recommend import Recommender
@@ -23,6 +26,7 @@ from orchestrator.writer import Writer
 
 READY_TIMEOUT_S = 0.5
 RETRY_POPULAR_S = 5.0
+LINGER = 2.0  # deadlines after which no request follows the record before
 OpenRows = Callable[[], Awaitable[UserRowSource | None]]
 log = structlog.get_logger(__name__)
 
@@ -37,62 +41,71 @@ class Service:
     popular: PopularFollower
     users: Users
     writer: Writer
+    pulse: Pulse
     recommender: Recommender
     open_rows: OpenRows
     draining: bool = False
-    _task: asyncio.Task[None] | None = None
-    _followed: Plan | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _settled: Plan | None = None
+    _warmed: frozenset[int] = frozenset()
     _popular_due: float = 0.0
 
     async def start(self) -> None:
         """Take what is known, connect, start the beats. Nothing that is away keeps the service from starting."""
         self.popular.load_mirror()
         await self.traffic.start()
-        await self._follow()
+        await self._settle()
         await self.writer.start()
         await self._open_rows()
-        self._task = asyncio.create_task(self._beat(), name="traffic")
+        beats = (
+            ("traffic", self._refresh, self.policy.traffic_every_s),
+            ("settle", self._settle, self.policy.traffic_every_s),
+            ("heartbeat", self.pulse.beat, HEARTBEAT_EVERY_S),
+        )
+        self._tasks = [asyncio.create_task(beat(work, every_s), name=name) for name, work, every_s in beats]
 
     async def stop(self) -> None:
         """End the beats, flush the log, close the connections."""
         self.draining = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.writer.close()
+        await self.pulse.end()
         await self.fleet.close()
 
     async def problems(self) -> list[str]:
-        """Why the service is not ready; empty when it is."""
+        """Why the service is not ready; empty when each model that carries users is ready on one of its servers."""
         plan = self.traffic.plan
         if self.draining:
             return ["shutting down"]
         if plan is None:
             return ["no traffic record"]
-        models = sorted({model for _, arm in plan.bounds for model in arm.release.models})
-        states = await asyncio.gather(*(self.fleet.ready(model, READY_TIMEOUT_S) for model in models))
-        return [f"{name}/{version} is not ready" for (name, version), ok in zip(models, states, strict=True) if not ok]
+        models = sorted({(model, arm.release.targets) for _, arm in plan.bounds for model in arm.release.models})
+        states = await asyncio.gather(*(self.fleet.ready(*model, READY_TIMEOUT_S) for model in models))
+        missing = [model for (model, _), ready in zip(models, states, strict=True) if not ready]
+        return [f"{name}/{version} is not ready" for name, version in missing]
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self.policy.traffic_every_s)
-            try:
-                await self.traffic.refresh()
-                await self._follow()
-            except Exception:
-                log.exception("beat_failed")  # the next beat tries again
+    async def _refresh(self) -> None:
+        await self.traffic.refresh()
 
-    async def _follow(self) -> None:
-        """Bring connections and popular items in line with the traffic record."""
+    async def _settle(self) -> None:
+        """Warm what is new, read popular items, close what nobody needs. Never in the way of the next record."""
         plan, now = self.traffic.plan, time.monotonic()
-        if plan is None or (plan is self._followed and now < self._popular_due):
+        if plan is None:
             return
-        await self.fleet.follow(plan.record.triton)
-        if plan is not self._followed:
-            await self.recommender.ladder.warm(plan.releases.values())
+        await self.fleet.keep({target for used in self.traffic.in_use() for target in used.record.endpoints})
+        if plan is self._settled and now < self._popular_due:
+            return
+        await self._warm(plan)
         complete = await self.popular.refresh(plan.releases)
         self._popular_due = now + (self.policy.popular_every_s if complete else RETRY_POPULAR_S)
-        self._followed = plan
+        self._settled = plan
+
+    async def _warm(self, plan: Plan) -> None:
+        """Send a first call through each release that is new here."""
+        await self.recommender.ladder.warm(r for number, r in plan.releases.items() if number not in self._warmed)
+        self._warmed = frozenset(plan.releases)
 
     async def _open_rows(self) -> None:
         try:
@@ -101,17 +114,30 @@ class Service:
             log.exception("feature_store_not_opened")  # a missing row is then an unknown user
 
 
+async def beat(work: Callable[[], Awaitable[None]], every_s: float) -> None:
+    """Do it again and again; one that fails is logged, and the next one tries again."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await work()
+        except Exception:
+            log.exception("beat_failed")
+
+
 def build(
     policy: Policy, store: Store, connect: Connect, folder: Path, impressions: Path | None, open_rows: OpenRows
 ) -> Service:
     """Wire a service. `folder` holds the mirrors, `impressions` is the log file; all I/O comes from the arguments."""
     writer = Writer(store, impressions, policy.log_queue)
-    traffic = TrafficFollower(store, folder / "traffic.json")
+    traffic = TrafficFollower(store, folder / "traffic.json", LINGER * policy.deadline_s)
     popular = PopularFollower(store, folder)
     users = Users(store, traffic, writer, policy)
     fleet = Fleet(connect, policy.breaker)
+    traffic.before_adopting = lambda record: fleet.open(record.endpoints)
     limit = Limit(policy.max_in_flight)
     IN_FLIGHT.set_function(lambda: limit.in_flight)
+    TRAFFIC_SEQUENCE.set_function(lambda: traffic.plan.record.sequence if traffic.plan else 0)
+    TRAFFIC_AGE.set_function(lambda: age if (age := traffic.contact.age()) is not None else math.inf)
     recommender = Recommender(
         policy=policy,
         limit=limit,
@@ -128,6 +154,7 @@ def build(
         popular=popular,
         users=users,
         writer=writer,
+        pulse=Pulse(store, traffic),
         recommender=recommender,
         open_rows=open_rows,
     )

@@ -4,6 +4,8 @@ A user's arm depends on (salt, user) and the shares alone, so it is the same in 
 """
 
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
@@ -18,7 +20,10 @@ from feature_repo.schema import SCHEMA
 from model_repository import contract
 from model_repository.traffic import TRAFFIC_KEY, ServedModel, ServedRelease, Traffic
 from orchestrator import mirror
+from orchestrator.contact import Contact
+from orchestrator.deadline import Clock
 from orchestrator.errors import StageError
+from orchestrator.metrics import TRAFFIC_REFUSED, child
 from orchestrator.redis_link import Store
 from orchestrator.triton import Call
 
@@ -35,6 +40,7 @@ class Release:
 
     number: int
     models: tuple[ServedModel, ...]
+    targets: tuple[str, ...]
     embed: Call
     recommend: Call
     candidates: Call
@@ -43,14 +49,17 @@ class Release:
     @classmethod
     def prepare(cls, served: ServedRelease) -> "Release":
         """Everything of a release that no request changes."""
+
+        def call(model: contract.Model, of: ServedModel, outputs: tuple[contract.Tensor, ...]) -> Call:
+            return Call(model, of, contract.sized(outputs, served.ranked), served.triton)
+
         return cls(
             number=served.release,
             models=(served.user_tower, served.candidates, served.recommend),
-            embed=Call(contract.USER_TOWER, served.user_tower, contract.USER_TOWER.outputs),
-            recommend=Call(contract.RECOMMEND, served.recommend, contract.sized(RECOMMEND_OUTPUTS, served.ranked)),
-            candidates=Call(
-                contract.CANDIDATE_SEARCH, served.candidates, contract.sized(CANDIDATE_OUTPUTS, served.ranked)
-            ),
+            targets=served.triton,
+            embed=call(contract.USER_TOWER, served.user_tower, contract.USER_TOWER.outputs),
+            recommend=call(contract.RECOMMEND, served.recommend, RECOMMEND_OUTPUTS),
+            candidates=call(contract.CANDIDATE_SEARCH, served.candidates, CANDIDATE_OUTPUTS),
             embedding_prefix=f"embedding:{served.tower_digest}:{served.schema_hash}:",
         )
 
@@ -122,33 +131,47 @@ def read_marker(content: bytes | None) -> Materialized | None:
 class TrafficFollower:
     """Holds the current plan and when features were materialised.
 
-    `refresh` is called on a beat, and when Triton does not know a model.
+    `refresh` is called on a beat, and when Triton does not know a model. `before_adopting` is called with a record that
+    is about to be followed, so that the connections it needs are there first.
     """
 
-    def __init__(self, store: Store, mirror_file: Path) -> None:
+    def __init__(self, store: Store, mirror_file: Path, linger_s: float = 0.2, clock: Clock = time.monotonic) -> None:
         self._store = store
         self._file = mirror_file
+        self._linger_s = linger_s
+        self._clock = clock
         self._raw: bytes | None = None
+        self._left: list[tuple[float, Plan]] = []
+        self.contact = Contact(clock)
+        self.before_adopting: Callable[[Traffic], None] = lambda _: None
         self.plan: Plan | None = None
         self.materialized: Materialized | None = None
 
     async def start(self) -> None:
-        """Redis first; when it is away, the mirror."""
-        await self.refresh()
-        if self.plan is None and (content := mirror.load(self._file)) is not None:
+        """The mirror, then Redis where it has a later record."""
+        if (content := mirror.load(self._file)) is not None:
             self._adopt(content)
+        await self.refresh()
 
     async def refresh(self, timeout_s: float = READ_TIMEOUT_S) -> bool:
         """Read the record again. Whether the plan changed; an outage or a bad record changes nothing."""
         try:
             ((content, marker),) = await self._store.execute([("MGET", TRAFFIC_KEY, marker_key())], timeout_s)
-        except StageError:
+        except StageError as error:
+            self.contact.lost(error.reason)
             return False
         self.materialized = read_marker(marker)
-        if content is None or content == self._raw or not self._adopt(content):
-            return False
-        mirror.save(self._file, content)
-        return True
+        changed = content is not None and content != self._raw and self._adopt(content)
+        if changed:
+            mirror.save(self._file, content)
+        self.contact.made(changed)
+        return changed
+
+    def in_use(self) -> list[Plan]:
+        """The current plan and those that a request in flight may still follow: no request outlives `linger_s`."""
+        now = self._clock()
+        self._left = [(at, plan) for at, plan in self._left if now - at < self._linger_s]
+        return [*(plan for _, plan in self._left), *([self.plan] if self.plan else [])]
 
     def _adopt(self, content: bytes) -> bool:
         """Make the record the current one, unless it is unreadable, older, or of another feature schema."""
@@ -156,19 +179,26 @@ class TrafficFollower:
         try:
             record = Traffic.model_validate_json(content)
         except ValidationError as error:
-            log.error("traffic_record_refused", problems=error.error_count())
-            return False
+            return self._refuse("unreadable", problems=error.error_count())
         if problem := self._objection(record):
-            log.error("traffic_record_refused", problem=problem, sequence=record.sequence)
-            return False
+            return self._refuse(problem, sequence=record.sequence)
+        self.before_adopting(record)
+        if self.plan is not None:
+            self._left.append((self._clock(), self.plan))
         self.plan = Plan.of(record)
-        log.info("traffic", sequence=record.sequence, arms=[(a.variant, a.release, a.share) for a in record.arms])
+        arms = [(arm.variant, arm.release, arm.share) for arm in record.arms]
+        log.info("traffic", sequence=record.sequence, arms=arms, **record.changed.model_dump(mode="json"))
         return True
+
+    def _refuse(self, reason: str, **facts: int) -> bool:
+        child(TRAFFIC_REFUSED, reason).inc()
+        log.error("traffic_record_refused", reason=reason, **facts)
+        return False
 
     def _objection(self, record: Traffic) -> str | None:
         served = {arm.release for arm in record.arms}
         if any(r.schema_hash != SCHEMA.hash for r in record.releases if r.release in served):
-            return "another feature schema"
+            return "another_schema"
         if self.plan is not None and record.sequence < self.plan.record.sequence:
-            return "an older sequence"
+            return "older"
         return None

@@ -4,7 +4,7 @@ A `Call` is one model version with its tensors from the contract; everything of 
 is serialised once. Protobuf allows a message to be continued by appending fields, so a request is
 `head + (tag, length, content) for each input`, and no message object is built per request.
 
-Interface: `Inference`. Its fake is `orchestrator.fakes.FakeInference`.
+Interfaces: `Inference`, `Connection`. Their fake is `orchestrator.fakes.FakeInference`.
 """
 
 import math
@@ -34,10 +34,14 @@ _RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 
 
 
 class Inference(Protocol):
-    """What the orchestrator needs of Triton."""
+    """What a request needs of Triton."""
 
     async def infer(self, call: "Call", inputs: Sequence[Array], timeout_s: float) -> Arrays:
         """Outputs by name. Raises LateError, UnavailableError, UnknownModelError or BadAnswerError."""
+
+
+class Connection(Inference, Protocol):
+    """One Triton server."""
 
     async def ready(self, model: ServedModel, timeout_s: float) -> bool:
         """Whether this version of the model would answer now."""
@@ -47,12 +51,15 @@ class Inference(Protocol):
 
 
 class Call:
-    """One model version, the contract of its tensors, and the outputs wanted of it."""
+    """One model version, the contract of its tensors, the outputs wanted of it, and the servers that have it."""
 
-    def __init__(self, model: Model, served: ServedModel, outputs: Sequence[Tensor]) -> None:
+    def __init__(
+        self, model: Model, served: ServedModel, outputs: Sequence[Tensor], targets: tuple[str, ...] = ()
+    ) -> None:
         batched = model.cpu.max_batch > 0
         self.slot = model.name
         self.name, self.version = served
+        self.targets = targets
         self.inputs = tuple(whole(t) if batched else t for t in model.inputs)
         self.outputs = tuple(whole(t) if batched else t for t in outputs)
         self._by_name = {tensor.name: tensor for tensor in self.outputs}
@@ -118,7 +125,7 @@ def varint(value: int) -> bytes:
 
 
 class TritonClient:
-    """`Inference` over one gRPC channel to one server. The channel connects by itself, with short pauses."""
+    """A `Connection` over one gRPC channel to one server. The channel connects by itself, with short pauses."""
 
     def __init__(self, target: str, message_bytes: int = 64 << 20) -> None:
         self.target = target
@@ -141,7 +148,7 @@ class TritonClient:
         return call.decode(response)
 
     async def ready(self, model: ServedModel, timeout_s: float) -> bool:
-        """See `Inference`."""
+        """See `Connection`."""
         name, version = model
         try:
             answer = await self._ready(pb.ModelReadyRequest(name=name, version=str(version)), timeout=timeout_s)
@@ -150,7 +157,7 @@ class TritonClient:
         return bool(answer.ready)
 
     async def close(self) -> None:
-        """See `Inference`."""
+        """See `Connection`."""
         await self._channel.close()
 
 

@@ -16,6 +16,9 @@ from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
 from deploy.settings import Settings
 from exporters.build import release_numbers
 from exporters.publish import publish, published, restore
+from exporters.rollout import promoted
+from exporters.shift import shift
+from exporters.traffic import TrafficStore
 from perf.console import console
 from perf.errors import PerfError
 from perf.memory import tree
@@ -88,11 +91,15 @@ def _serve_newest(settings: Settings, clock: _Clock) -> dict[str, float]:
     numbers = release_numbers(settings.releases)
     if not numbers:
         raise PerfError(f"{settings.workspace} has no release; make one with `python -m perf catalogue`")
-    if numbers[-1] not in published(settings):
-        return publish(settings, numbers[-1], clock)
-    clock("load on Triton")
-    restore(settings)
-    return {}
+    golden = {}
+    if numbers[-1] in published(settings):
+        clock("load on Triton")
+        restore(settings)
+    else:
+        golden = publish(settings, numbers[-1], clock)
+    if TrafficStore(settings).require().carried != {numbers[-1]}:
+        shift(settings, lambda before: promoted(before, numbers[-1], "measured"))
+    return golden
 
 
 @contextmanager

@@ -21,6 +21,7 @@ class Platform:
     """What is up."""
 
     stack: Stack
+    triton: TritonServer
     url: str
 
 
@@ -38,7 +39,7 @@ def platform(settings: Settings, console: Console) -> Iterator[Platform]:
         if not steps.run_missing([PUBLISH]):
             steps.run(RESTORE)
         stack.start(api)
-        yield Platform(stack=stack, url=api.url)
+        yield Platform(stack=stack, triton=triton, url=api.url)
 
 
 def materialized(settings: Settings) -> bool:

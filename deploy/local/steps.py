@@ -39,6 +39,7 @@ MATERIALIZE = Step(module="training", verb="materialize", saying="writing user f
 TRAIN = Step(module="training", verb="train", saying="training and judging towers and ranker")
 PUBLISH = Step(module="exporters", verb="publish", saying="exporting and publishing into Triton")
 RESTORE = Step(module="exporters", verb="restore", saying="loading the published release into Triton")
+RECORD = "traffic record 2"  # a workspace whose record has another form publishes again
 LEARNING = (INGEST, PIPELINE, MATERIALIZE, TRAIN)
 
 
@@ -101,7 +102,7 @@ class Steps:
         s = self._settings
         facts = [s.source, s.data or "", str(s.seed), s.size]
         facts += [SCHEMA.hash] if step.needs_schema else []
-        facts += [s.index, str(s.index_memory_gib), str(s.candidates), s.profile] if step == PUBLISH else []
+        facts += [s.index, str(s.index_memory_gib), str(s.candidates), s.profile, RECORD] if step == PUBLISH else []
         facts += _files(s.data_folder) if step == INGEST and s.data_folder else []
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.settings import Settings
 from exporters.manifest import Manifest
-from exporters.publish import RECOMMEND_VERSION
+from exporters.repository import RECOMMEND_VERSION
 from exporters.server import Server
 from model_repository.contract import MODELS, RANKER, RECOMMEND, STEPS, recommend_name
 from perf.analyze.points import Client, Load, Point, Target
@@ -61,7 +61,7 @@ def _point(aim: Target, load: Load, run: Run, rest: Rest) -> Point:
 def _target(manifest: Manifest, name: str, data: Path) -> Target:
     """The forest is asked for one request's candidates at once, everything else for one request."""
     if name == RECOMMEND.name:
-        parts = tuple((step.model.name, manifest.version(step.model.name)) for step in STEPS)
+        parts = tuple((manifest.slots[step.model.name].model, manifest.version(step.model.name)) for step in STEPS)
         ensemble = recommend_name(manifest.release)
         return Target(name=ensemble, version=RECOMMEND_VERSION, batch=1, data=data, parts=parts)
     slot = manifest.slots[name]

@@ -1,6 +1,6 @@
 """A release's models in this process: the files and kernels that Triton serves, one thread each, without Triton.
 
-`LocalModels` does the stages; `InProcess` offers them as the orchestrator's `Inference`.
+`LocalModels` does the stages; `InProcess` offers them as the orchestrator's `Connection`.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,13 +102,13 @@ class LocalModels:
 
 
 class InProcess:
-    """An `orchestrator.triton.Inference` that computes here and now; the caller's event loop waits for it."""
+    """An `orchestrator.triton.Connection` that computes here and now; the caller's event loop waits for it."""
 
     def __init__(self, models: LocalModels) -> None:
         self._models = models
 
     async def infer(self, call: Call, inputs: Sequence[Array], timeout_s: float) -> Arrays:
-        """See `Inference`; a computation cannot be late, because nothing else runs meanwhile."""
+        """See `Connection`; a computation cannot be late, because nothing else runs meanwhile."""
         del timeout_s
         if call.slot == USER_TOWER.name:
             return {USER_EMBEDDING.name: self._models.embed(inputs[0].reshape(1, -1))}
@@ -118,12 +118,12 @@ class InProcess:
         return self._models.recommend(*inputs)
 
     async def ready(self, model: ServedModel, timeout_s: float) -> bool:
-        """See `Inference`."""
+        """See `Connection`."""
         del model, timeout_s
         return True
 
     async def close(self) -> None:
-        """See `Inference`."""
+        """See `Connection`."""
 
 
 def onedal(checkpoint: Path) -> Score:

@@ -15,7 +15,7 @@ from orchestrator.feast_rows import open_feast
 from orchestrator.logs import configure
 from orchestrator.redis_link import RedisLink
 from orchestrator.service import build
-from orchestrator.triton import Inference
+from orchestrator.triton import Connection
 from perf.peers import MONOLITH, MONOLITH_LIGHTGBM
 from perf.peers.models import InProcess, LocalModels, Release, lightgbm, onedal
 
@@ -54,7 +54,7 @@ def local_models(settings: Settings, name: str) -> LocalModels:
     return LocalModels(release, score)
 
 
-def _connect(models: LocalModels, target: str) -> Inference:
+def _connect(models: LocalModels, target: str) -> Connection:
     del target
     return InProcess(models)
 

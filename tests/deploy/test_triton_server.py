@@ -5,7 +5,9 @@ import signal
 import time
 from pathlib import Path
 
+import httpx
 import pytest
+from pydantic import SecretStr
 
 from deploy.local.errors import EarlyDeathError, PortInUseError
 from deploy.local.processes import groups
@@ -74,6 +76,42 @@ def test_a_killed_server_is_reported_and_cleaned(tmp_path: Path) -> None:
         with pytest.raises(EarlyDeathError, match="triton ended by itself \\(signal SIGKILL\\)"):
             server.check()
     assert_nothing_left(server, pid)
+
+
+def test_without_the_key_nobody_loads(tmp_path: Path) -> None:
+    key = SecretStr("0123456789abcdef")
+    settings = isolated_settings(tmp_path, triton_key=key)
+    echo.write_model(settings.runtime_repository, 1)
+    with TritonServer(settings, backends=[echo.BACKENDS]):
+        stranger, owner = Server(settings.triton_url), Server(settings.triton_url, key)
+        stranger.check()  # health is everybody's
+        with pytest.raises(ServerError, match=r"refused to load echo: .*restricted"):
+            stranger.load("echo")
+        with pytest.raises(ServerError, match="does not list its models"):
+            stranger.loaded()
+        with pytest.raises(ServerError, match=r"refused to load echo: .*restricted"):
+            Server(settings.triton_url, SecretStr("fedcba9876543210")).load("echo")
+        load = f"http://{settings.host}:{settings.triton_http_port}/v2/repository/models/echo/load"
+        assert httpx.post(load, json={}).status_code == 403
+        owner.load("echo")
+        owner.wait("echo", 1, timeout=10)
+        assert owner.loaded() == {("echo", 1)}
+        assert echo.ask(settings.triton_url) == [0.0, 2.0, 4.0, 6.0]  # so is inference
+        for path in ("/v2/systemsharedmemory/status", "/v2/trace/setting", "/v2/logging"):
+            assert httpx.get(f"http://{settings.host}:{settings.triton_http_port}{path}").status_code == 403
+
+
+def test_mode_none_serves_what_is_there_and_loads_nothing_more(tmp_path: Path) -> None:
+    settings = isolated_settings(tmp_path, triton_control="none")
+    repository = tmp_path / "staged"
+    echo.write_model(repository, 1)
+    with TritonServer(settings, backends=[echo.BACKENDS], repository=repository):
+        server = Server(settings.triton_url)
+        assert server.ready("echo", 1)
+        echo.write_model(repository, 2)
+        with pytest.raises(ServerError, match="refused to load echo"):
+            server.load("echo")
+        assert not server.ready("echo", 2)
 
 
 def test_a_bad_flag_is_shown_from_the_log(tmp_path: Path) -> None:

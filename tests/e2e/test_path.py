@@ -17,7 +17,8 @@ from deploy.settings import Settings
 from exporters.errors import ExportError
 from exporters.golden import Golden
 from exporters.manifest import Manifest, verify
-from exporters.publish import install, load, published
+from exporters.publish import published
+from exporters.repository import install, load
 from exporters.server import Server
 from model_repository.contract import recommend_name
 from perf.load import ClosedLoop, Target, drive, known_users
@@ -137,21 +138,31 @@ def test_triton_scores_are_lightgbms(settings: Settings, manifest: Manifest, lin
 def test_publishing_again_leaves_what_is_loaded_alone(settings: Settings, manifest: Manifest) -> None:
     before = {p.pid for p in stubs(settings)}
     server = Server(settings.triton_url)
-    install(settings, manifest, server)
+    install(settings.runtime_repository, settings, manifest, server.loaded())
     load(server, manifest)
     assert {p.pid for p in stubs(settings)} == before
 
 
-def test_a_changed_contract_is_refused_under_a_loaded_name(settings: Settings, manifest: Manifest) -> None:
+def test_a_changed_contract_is_refused_under_a_name_that_another_holds(settings: Settings, manifest: Manifest) -> None:
     config = settings.runtime_repository / "ranker" / "config.pbtxt"
     content = config.read_text()
-    config.write_text(content.replace("max_batch_size: 8192", "max_batch_size: 4096"))
+    config.write_text(content.replace("dims: 3", "dims: 4"))
     try:
-        with pytest.raises(ExportError, match="ranker: Triton serves another config"):
-            install(settings, manifest, Server(settings.triton_url))
+        with pytest.raises(ExportError, match="ranker: another contract holds this name"):
+            install(settings.runtime_repository, settings, manifest, Server(settings.triton_url).loaded())
         assert (config.parent / "1" / "checkpoint.tl").is_file()
     finally:
         config.write_text(content)
+
+
+def test_a_changed_placement_waits_while_the_model_is_loaded(settings: Settings, manifest: Manifest) -> None:
+    config = settings.runtime_repository / "ranker" / "config.pbtxt"
+    content = config.read_text()
+    config.write_text(content.replace("max_batch_size: 8192", "max_batch_size: 4096"))
+    install(settings.runtime_repository, settings, manifest, Server(settings.triton_url).loaded())
+    assert "4096" in config.read_text()
+    install(settings.runtime_repository, settings, manifest, ())
+    assert config.read_text() == content
 
 
 def test_metrics_carry_the_promised_names(api: httpx.Client) -> None:

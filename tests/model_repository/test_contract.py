@@ -1,5 +1,7 @@
 """The tensor contract fits together: what one step of the ensemble writes, the next one reads."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import ValidationError
 
@@ -16,7 +18,9 @@ from model_repository.contract import (
     sized,
 )
 from model_repository.render import model_config, recommend_config
-from model_repository.traffic import Arm, ServedRelease, Traffic
+from model_repository.traffic import Arm, Change, ServedRelease, Traffic
+
+CHANGE = Change(action="promote", at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def elements(tensor: Tensor) -> tuple[int, ...]:
@@ -42,10 +46,12 @@ def test_the_forest_reads_a_batch_of_candidates() -> None:
 
 
 def test_an_ensemble_pins_every_version() -> None:
-    config = recommend_config(7, {"candidates": 7, "assemble": 3, "ranker": 3})
+    config = recommend_config(
+        7, {"candidates": ("candidates", 7), "assemble": ("assemble", 3), "ranker": ("ranker_1a2b", 3)}
+    )
     assert config.name == "recommend_7"
     assert {s.model_name: s.model_version for s in config.ensemble_scheduling.step} == {
-        "candidates": 7, "assemble": 3, "ranker": 3,
+        "candidates": 7, "assemble": 3, "ranker_1a2b": 3,
     }  # fmt: skip
 
 
@@ -68,7 +74,7 @@ def test_the_forest_is_configured_for_three_scores() -> None:
 def released(number: int) -> ServedRelease:
     return ServedRelease(
         release=number, line=1, user_tower=("user_tower", 1), candidates=("candidates", number),
-        recommend=(f"recommend_{number}", 1), tower_digest="d", schema_hash="s",
+        recommend=(f"recommend_{number}", 1), tower_digest="d", schema_hash="s", triton=("triton:1",),
     )  # fmt: skip
 
 
@@ -76,7 +82,7 @@ def test_traffic_refuses_an_arm_without_a_release() -> None:
     with pytest.raises(ValidationError, match=r"arms name releases \[2\]"):
         Traffic(
             sequence=1, salt="s", arms=(Arm(variant="champion", release=2, share=1.0),),
-            releases=(released(1),), triton=("127.0.0.1:8001",),
+            releases=(released(1),), changed=CHANGE,
         )  # fmt: skip
 
 
@@ -84,7 +90,7 @@ def test_traffic_refuses_shares_that_lose_users() -> None:
     with pytest.raises(ValidationError, match="shares sum to"):
         Traffic(
             sequence=1, salt="s", arms=(Arm(variant="champion", release=1, share=0.9),),
-            releases=(released(1),), triton=("127.0.0.1:8001",),
+            releases=(released(1),), changed=CHANGE,
         )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 from feature_repo.rows import UserRow, marker_key, pack_user_row, user_key
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import USER_DEFAULTS, Ints, history_entry, item_key, sequence
-from model_repository.traffic import TRAFFIC_KEY, Arm, Popular, PopularItem, ServedRelease, Traffic, popular_key
+from model_repository.traffic import TRAFFIC_KEY, Arm, Change, Popular, PopularItem, ServedRelease, Traffic, popular_key
 from orchestrator.app import assemble
 from orchestrator.fakes import FakeInference, FakeRows, FakeStore, fake_id
 from orchestrator.gate import GatePolicy
@@ -39,6 +40,7 @@ def served(release: int = 1, line: int = 1, digest: str = "tower") -> ServedRele
         recommend=(f"recommend_{release}", 1),
         tower_digest=digest,
         schema_hash=SCHEMA.hash,
+        triton=("fake:1",),
     )
 
 
@@ -46,7 +48,8 @@ def record(*releases: ServedRelease, arms: tuple[Arm, ...] | None = None, sequen
     """A traffic record's JSON; everything goes to the last release unless arms are given."""
     releases = releases or (served(),)
     arms = arms or (Arm(variant="champion", release=releases[-1].release, share=1.0),)
-    traffic = Traffic(sequence=sequence, salt="salt", arms=arms, releases=releases, triton=("fake:1",))
+    change = Change(action="promote", at=datetime(2026, 1, 1, tzinfo=UTC))
+    traffic = Traffic(sequence=sequence, salt="salt", arms=arms, releases=releases, changed=change)
     return traffic.model_dump_json().encode()
 
 

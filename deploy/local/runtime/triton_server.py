@@ -11,6 +11,7 @@ from deploy.local.processes.ports import Port
 from deploy.local.readiness import http_status
 from deploy.local.runtime.server import Server
 from deploy.settings import ROOT, Settings, child_environment
+from model_repository.control import server_flags
 
 OUR_BACKENDS = ROOT / "deploy" / "triton" / "backends"
 SHM_BYTES = 8 << 20
@@ -19,7 +20,8 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUM
 
 
 class TritonServer(Server):
-    """Starts with nothing loaded (explicit mode); the exporter loads models over gRPC.
+    """In explicit mode it starts with nothing loaded and the exporter loads models over gRPC; in mode none it loads
+    what `repository` (default: the workspace's) holds, and never anything else.
 
     `backends` are folders whose sub-folders are python-based backends; `flags` are added to the command line.
     """
@@ -29,11 +31,16 @@ class TritonServer(Server):
     grace = exit_seconds + 5.0
 
     def __init__(
-        self, settings: Settings, backends: Sequence[Path] = (OUR_BACKENDS,), flags: Sequence[str] = ()
+        self,
+        settings: Settings,
+        backends: Sequence[Path] = (OUR_BACKENDS,),
+        flags: Sequence[str] = (),
+        repository: Path | None = None,
     ) -> None:
         super().__init__(settings)
         self._backends = tuple(backends)
         self._flags = tuple(flags)
+        self._repository = repository
         self.shm_prefix = f"trident-{token_hex(6)}-"
 
     @property
@@ -59,14 +66,14 @@ class TritonServer(Server):
         self._assemble_backends()
 
     def command(self) -> Sequence[str | Path]:
-        """Loopback addresses only, explicit model control, complete configurations expected."""
+        """Loopback addresses only, complete configurations expected."""
         s = self.settings
         return [
             layout.triton_binary(),
-            f"--model-repository={s.runtime_repository.resolve()}",
+            f"--model-repository={(self._repository or s.runtime_repository).resolve()}",
             f"--backend-directory={self.backend_directory.resolve()}",
             f"--cache-directory={layout.triton_home() / 'caches'}",
-            "--model-control-mode=explicit",
+            f"--model-control-mode={s.triton_control}",
             "--disable-auto-complete-config",
             "--allow-http=true",
             f"--http-address={s.host}",
@@ -78,6 +85,7 @@ class TritonServer(Server):
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
             f"--exit-timeout-secs={self.exit_seconds}",
+            *(server_flags(s.triton_key.get_secret_value()) if s.triton_key else ()),
             *self._flags,
         ]
 

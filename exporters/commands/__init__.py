@@ -1,0 +1,1 @@
+"""The commands of `python -m exporters`, by what they are about."""
