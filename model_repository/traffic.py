@@ -116,8 +116,8 @@ class Traffic(_Record):
 class Tally(_Record):
     """What one orchestrator answered with one release since it started.
 
-    `latency` counts answers by LATENCY_BOUNDS_S, the last one beyond them. An answer is `degraded` when something
-    failed or was late, `failed` when nothing stood and the client got an error.
+    `latency` counts answers by LATENCY_BOUNDS_S, the last one beyond them. An answer is `degraded` when the release did
+    not rank or showed nothing, `failed` when the client got a 5xx; `answers` excludes `failed`.
     """
 
     answers: Annotated[int, Field(ge=0)] = 0

@@ -101,20 +101,21 @@ def add_operations(app: FastAPI, service: Service) -> None:
 
     @app.get("/readyz", tags=["operations"], responses={503: {"description": "not ready; `reasons` says why"}})
     async def readyz() -> JSONResponse:
-        """A traffic record is known and every model it serves is ready."""
-        reasons = await service.problems()
+        """A traffic record is known and every model it serves is ready on one of its servers."""
+        found = await service.readiness()
         plan = service.traffic.plan
         releases = sorted({arm.release for arm in plan.record.arms}) if plan else []
         content = {
-            "status": "ready" if not reasons else "not ready",
-            "reasons": reasons,
+            "status": "not ready" if found.reasons else "ready",
+            "reasons": found.reasons,
+            "lacking": found.lacking,
             "releases": releases,
             "traffic": {
                 "sequence": plan.record.sequence if plan else None,
                 "confirmed_seconds_ago": service.traffic.contact.age(),
             },
         }
-        return JSONResponse(content, status_code=200 if not reasons else 503)
+        return JSONResponse(content, status_code=503 if found.reasons else 200)
 
     @app.get("/metrics", tags=["operations"], response_class=Response)
     async def exposition() -> Response:

@@ -1,14 +1,16 @@
 """The Triton servers of the traffic record behind one `Inference`: a call goes round those that have its release.
 
-A breaker guards each slot of each server: a slow ranker closes the ensemble and leaves the direct call to candidates.
+A breaker guards each call on each server: a slow ranker closes the ensemble and leaves the direct call to candidates, a
+broken canary leaves the champion alone, and a server that lacks a model is passed over for one that has it.
 """
 
-from collections import defaultdict
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
+from weakref import WeakKeyDictionary
 
 from model_repository.traffic import ServedModel
 from orchestrator.breaker import Breaker
-from orchestrator.errors import LateError, UnavailableError
+from orchestrator.errors import LateError, UnavailableError, UnknownModelError
 from orchestrator.policy import BreakerPolicy
 from orchestrator.triton import Array, Arrays, Call, Connection
 
@@ -16,11 +18,18 @@ Connect = Callable[[str], Connection]
 
 
 class _Member:
-    """One server's connection and its breakers by slot."""
+    """One server's connection and its breakers; a breaker lives as long as the plan that makes its call."""
 
     def __init__(self, client: Connection, policy: BreakerPolicy) -> None:
         self.client = client
-        self.breakers: defaultdict[str, Breaker] = defaultdict(lambda: Breaker(policy))
+        self._policy = policy
+        self._breakers: WeakKeyDictionary[Call, Breaker] = WeakKeyDictionary()
+
+    def breaker(self, call: Call) -> Breaker:
+        """The call's breaker on this server."""
+        if (breaker := self._breakers.get(call)) is None:
+            breaker = self._breakers[call] = Breaker(self._policy)
+        return breaker
 
 
 class Fleet:
@@ -49,19 +58,20 @@ class Fleet:
         client, breaker = self._next(call)
         try:
             arrays = await client.infer(call, inputs, timeout_s)
-        except (LateError, UnavailableError):
+        except (LateError, UnavailableError, UnknownModelError):
             breaker.failed()
             raise
         breaker.succeeded()
         return arrays
 
-    async def ready(self, model: ServedModel, targets: Iterable[str], timeout_s: float) -> bool:
-        """Whether one of the servers has the model ready."""
-        known = [self._members[target] for target in targets if target in self._members]
-        for member in known:
-            if await member.client.ready(model, timeout_s):
-                return True
-        return False
+    async def lacking(self, model: ServedModel, targets: Sequence[str], timeout_s: float) -> list[str]:
+        """Those of the servers that don't have the model ready. All are asked at once."""
+        states = await asyncio.gather(*(self._ready(model, target, timeout_s) for target in targets))
+        return [target for target, ready in zip(targets, states, strict=True) if not ready]
+
+    async def _ready(self, model: ServedModel, target: str, timeout_s: float) -> bool:
+        member = self._members.get(target)
+        return member is not None and await member.client.ready(model, timeout_s)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -72,7 +82,7 @@ class Fleet:
         self._turn += 1
         for i in range(len(members)):
             member = members[(self._turn + i) % len(members)]
-            breaker = member.breakers[call.slot]
+            breaker = member.breaker(call)
             if not breaker.open:
                 breaker.admit()
                 return member.client, breaker

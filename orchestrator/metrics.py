@@ -42,7 +42,6 @@ def _counter(name: str, text: str, *labels: str) -> Counter:
 
 
 REQUESTS = _counter("recommendation_requests", "Answers by endpoint and HTTP status", "endpoint", "status")
-PREDICTIONS = _counter("model_predictions", "Recommendations by the release that made them", "model_version")
 DEGRADED = _counter("recommendation_degraded", "Degraded answers by rung and reason", "level", "reason")
 CACHE = _counter("cache_lookups", "Cache look-ups by cache and result", "cache", "result")
 DROPPED = _counter("log_dropped", "Log entries and background writes that were dropped", "kind", "reason")

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +16,11 @@ from feature_repo.vectors import cold_user, item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
 from orchestrator.deadline import Deadline
-from orchestrator.errors import NothingStandsError, UnknownModelError
+from orchestrator.errors import LateError, UnknownModelError
 from orchestrator.items import Items, Metadata
 from orchestrator.ladder import Ask, Found, Ladder, Level
 from orchestrator.limit import Limit
-from orchestrator.metrics import DEGRADED, LATENCY, PREDICTIONS, child
+from orchestrator.metrics import DEGRADED, LATENCY, child
 from orchestrator.policy import Policy
 from orchestrator.schemas import RecommendRequest
 from orchestrator.tallies import TALLIES
@@ -30,6 +31,7 @@ from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
+UNRANKED: frozenset[Level] = frozenset({"L2", "L4"})
 CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
 Json = dict[str, Any]
 
@@ -60,15 +62,18 @@ class Recommender:
         with self.limit:
             ask = self._admit(request)
             try:
-                variant, known, found = await self._find(request, ask)
-            except NothingStandsError:
+                return await self._answered(request, request_id, ask)
+            except Exception:
                 failed(ask)
                 raise
-            with ask.watch.stage("rules"):
-                chosen = self._choose(request, known, found)
-            with ask.watch.stage("respond"):
-                items = await self._show(chosen, ask)
-            body = self._answer(request, request_id, ask, variant, chosen, items)
+
+    async def _answered(self, request: RecommendRequest, request_id: str, ask: Ask) -> bytes:
+        variant, known, found = await self._find(request, ask)
+        with ask.watch.stage("rules"):
+            chosen = self._choose(request, known, found)
+        with ask.watch.stage("respond"):
+            items = await self._show(chosen, ask)
+        body = self._answer(request, request_id, ask, variant, chosen, items)
         self._log(request, ask, known, chosen, body)
         return orjson.dumps(body)
 
@@ -101,7 +106,8 @@ class Recommender:
     async def _follow(self, request: RecommendRequest, ask: Ask, arm: Assignment) -> Assignment:
         """The arm by the record as it is now; an embedding of another tower is dropped."""
         ask.retried = True
-        await self.traffic.refresh(ask.deadline.left())
+        with ask.watch.stage("read"), suppress(LateError):  # too late to read: the retry then takes a lower rung
+            await self.traffic.refresh(ask.deadline.allow(self.policy.caps.read, self.policy.reserves.recommend))
         assert self.traffic.plan is not None
         now = self.traffic.plan.assign(request.user_id)
         ask.release = now.release.number
@@ -155,9 +161,9 @@ class Recommender:
         if request.timings:
             body["timings"] = ask.watch.milliseconds()
         LATENCY.observe("total", seconds)
-        child(PREDICTIONS, body["model_version"]).inc()
+        TALLIES.of(chosen.found.release).made += 1
         if ask.release is not None:
-            TALLIES.of(ask.release).answered(seconds, bool(ask.reasons))
+            TALLIES.of(ask.release).answered(seconds, missed(chosen))
         return body
 
     def _log(self, request: RecommendRequest, ask: Ask, known: Known, chosen: Chosen, body: Json) -> None:
@@ -191,6 +197,12 @@ def failed(ask: Ask) -> None:
     """Count an error against the release that the user was assigned to."""
     if ask.release is not None:
         TALLIES.of(ask.release).failed += 1
+
+
+def missed(chosen: Chosen) -> bool:
+    """Whether the release itself fell short: it did not rank, or had nothing to show. What it can't help, such as old
+    features or an absent Redis, would only hide that, since it makes every release's answers degraded."""
+    return chosen.found.level in UNRANKED or len(chosen.rows) == 0
 
 
 def said(request: RecommendRequest, now: datetime) -> RequestContext:

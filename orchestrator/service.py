@@ -31,6 +31,14 @@ OpenRows = Callable[[], Awaitable[UserRowSource | None]]
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """`reasons`: why not ready, empty when it is. `lacking`: servers without a model that another one has."""
+
+    reasons: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+
+
 @dataclass(slots=True, kw_only=True)
 class Service:
     """Built by `build`; `start` and `stop` bracket serving."""
@@ -74,17 +82,22 @@ class Service:
         await self.pulse.end()
         await self.fleet.close()
 
-    async def problems(self) -> list[str]:
-        """Why the service is not ready; empty when each model that carries users is ready on one of its servers."""
+    async def readiness(self) -> Readiness:
+        """One server that has a model is enough to serve it; those that lack it are told apart."""
         plan = self.traffic.plan
         if self.draining:
-            return ["shutting down"]
+            return Readiness(reasons=["shutting down"])
         if plan is None:
-            return ["no traffic record"]
+            return Readiness(reasons=["no traffic record"])
         models = sorted({(model, arm.release.targets) for _, arm in plan.bounds for model in arm.release.models})
-        states = await asyncio.gather(*(self.fleet.ready(*model, READY_TIMEOUT_S) for model in models))
-        missing = [model for (model, _), ready in zip(models, states, strict=True) if not ready]
-        return [f"{name}/{version} is not ready" for name, version in missing]
+        lacking = await asyncio.gather(*(self.fleet.lacking(*model, READY_TIMEOUT_S) for model in models))
+        found = Readiness()
+        for ((name, version), targets), without in zip(models, lacking, strict=True):
+            if len(without) == len(targets):
+                found.reasons.append(f"{name}/{version} is not ready")
+            else:
+                found.lacking.extend(f"{target} lacks {name}/{version}" for target in without)
+        return found
 
     async def _refresh(self) -> None:
         await self.traffic.refresh()

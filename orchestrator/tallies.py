@@ -18,16 +18,17 @@ NAMES = (*map(str, LATENCY_BOUNDS_S), "+Inf")
 class LiveTally:
     """One release's counts, since this process first answered with it."""
 
-    __slots__ = ("degraded", "failed", "latency", "seconds")
+    __slots__ = ("degraded", "failed", "latency", "made", "seconds")
 
     def __init__(self) -> None:
+        self.made = 0  # answers with its items, whomever the user was assigned to
         self.degraded = 0
         self.failed = 0
         self.latency = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.seconds = 0.0
 
     def answered(self, seconds: float, degraded: bool) -> None:
-        """An answer; `degraded` when something failed or was late on its way."""
+        """An answer to a user who was assigned to the release; `degraded` when the release fell short."""
         self.latency[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
         self.seconds += seconds
         self.degraded += degraded
@@ -64,13 +65,18 @@ class Tallies(Collector):
         latency = HistogramMetricFamily(
             "release_latency_seconds", "Time of whole answers by release", labels=("model_version",)
         )
+        made = CounterMetricFamily(
+            "model_predictions", "Recommendations by the release that made them", labels=("model_version",)
+        )
         for number, live in self._live.items():
             tally, version = live.frozen(), str(number)
+            made.add_metric((version,), live.made)
             outcomes = {"full": tally.answers - tally.degraded, "degraded": tally.degraded, "failed": tally.failed}
             for outcome, count in outcomes.items():
                 answers.add_metric((version, outcome), count)
             buckets = list(zip(NAMES, map(float, accumulate(tally.latency)), strict=True))
             latency.add_metric((version,), buckets, live.seconds)
+        yield made
         yield answers
         yield latency
 

@@ -82,12 +82,19 @@ class Plan:
     salt_key: bytes
 
     @classmethod
-    def of(cls, record: Traffic) -> "Plan":
-        """Prepare every release of the record."""
-        releases = {served.release: Release.prepare(served) for served in record.releases}
+    def of(cls, record: Traffic, before: "Plan | None" = None) -> "Plan":
+        """Prepare every release of the record; one that the plan before had just so is taken over."""
+        releases = {
+            served.release: (before and before.prepared(served)) or Release.prepare(served)
+            for served in record.releases
+        }
         ends = accumulate(arm.share for arm in record.arms)
         arms = [Assignment(arm.variant, releases[arm.release]) for arm in record.arms]
         return cls(record, releases, tuple(zip(ends, arms, strict=True)), salt_key(record.salt))
+
+    def prepared(self, served: ServedRelease) -> Release | None:
+        """The release, if the record said exactly this of it."""
+        return self.releases[served.release] if self.record.served(served.release) == served else None
 
     def assign(self, user_id: str) -> Assignment:
         """The user's arm; the last arm takes what rounding leaves."""
@@ -141,6 +148,7 @@ class TrafficFollower:
         self._linger_s = linger_s
         self._clock = clock
         self._raw: bytes | None = None
+        self._good: bytes | None = None
         self._left: list[tuple[float, Plan]] = []
         self.contact = Contact(clock)
         self.before_adopting: Callable[[Traffic], None] = lambda _: None
@@ -161,10 +169,20 @@ class TrafficFollower:
             self.contact.lost(error.reason)
             return False
         self.materialized = read_marker(marker)
-        changed = content is not None and content != self._raw and self._adopt(content)
+        return self._take(content)
+
+    def _take(self, content: bytes | None) -> bool:
+        """What Redis holds now. Only a record that is followed confirms itself."""
+        if content is None:
+            self.contact.lost("absent")
+            return False
+        changed = content != self._raw and self._adopt(content)
         if changed:
             mirror.save(self._file, content)
-        self.contact.made(changed)
+        if content == self._good:
+            self.contact.made(changed)
+        else:
+            self.contact.lost("refused")
         return changed
 
     def in_use(self) -> list[Plan]:
@@ -174,7 +192,7 @@ class TrafficFollower:
         return [*(plan for _, plan in self._left), *([self.plan] if self.plan else [])]
 
     def _adopt(self, content: bytes) -> bool:
-        """Make the record the current one, unless it is unreadable, older, or of another feature schema."""
+        """Follow the record, unless it is unreadable, older, or of another feature schema. Whether the plan changed."""
         self._raw = content
         try:
             record = Traffic.model_validate_json(content)
@@ -182,10 +200,13 @@ class TrafficFollower:
             return self._refuse("unreadable", problems=error.error_count())
         if problem := self._objection(record):
             return self._refuse(problem, sequence=record.sequence)
+        self._good = content
+        if self.plan is not None and record == self.plan.record:
+            return False
         self.before_adopting(record)
         if self.plan is not None:
             self._left.append((self._clock(), self.plan))
-        self.plan = Plan.of(record)
+        self.plan = Plan.of(record, self.plan)
         arms = [(arm.variant, arm.release, arm.share) for arm in record.arms]
         log.info("traffic", sequence=record.sequence, arms=arms, **record.changed.model_dump(mode="json"))
         return True

@@ -1,7 +1,8 @@
 """What is known of a user: packed row, cached embedding and recently shown items, in one Redis round trip.
 
 Row missing → Feast (written back packed) → nobody knows the user → the cold user's row. Redis away → the last row
-and embedding this process saw, else the cold user's. A broken value in Redis is a miss, never an error.
+this process saw, with the embedding if the same tower made it, else the cold user's. A broken value in Redis is a miss,
+never an error.
 """
 
 import asyncio
@@ -38,12 +39,16 @@ class UserRowSource(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What a request starts from: row [USER_WIDTH], history [HISTORY]. `reasons`: what was missing by a failure."""
+    """What a request starts from: row [USER_WIDTH], history [HISTORY]. `reasons`: what was missing by a failure.
+
+    `tower` is the cache prefix of the release that `embedding` belongs to.
+    """
 
     row: Floats
     origin: Origin
     history: Ints = field(default_factory=lambda: NO_HISTORY)
     embedding: Floats | None = None
+    tower: str = ""
     shown: Keys = field(default_factory=lambda: NO_KEYS)
     age_s: float | None = None
     reasons: tuple[str, ...] = ()
@@ -110,24 +115,27 @@ class Users:
             timeout = deadline.allow(self._policy.caps.read)
             (packed, cached), recent = await self._store.execute((("MGET", *keys), shown), timeout)
         except StageError as error:
-            return self._remembered(keys[1], country, error)
+            return self._remembered(user_id, release, country, error)
         items = parse_shown(recent)
         known = self._stored(packed, cached, items) or await self._fetched(user_id, country, items, deadline)
+        known = replace(known, tower=release.embedding_prefix)
         if known.origin != "cold":
-            self._memory.put(keys[1], known)
+            self._memory.put(user_id, known)
         return known
 
     def embedded(self, user_id: str, release: Release, known: Known, embedding: Floats) -> None:
         """Keep a fresh embedding for the next request."""
-        key = release.embedding_prefix + user_id
-        self._memory.put(key, replace(known, embedding=embedding))
-        self._writer.command("embedding", ("SET", key, embedding.tobytes(), "EX", self._policy.embedding_ttl_s))
+        prefix = release.embedding_prefix
+        self._memory.put(user_id, replace(known, embedding=embedding, tower=prefix))
+        expiry = ("EX", self._policy.embedding_ttl_s)
+        self._writer.command("embedding", ("SET", prefix + user_id, embedding.tobytes(), *expiry))
 
-    def _remembered(self, key: str, country: str | None, error: StageError) -> Known:
+    def _remembered(self, user_id: str, release: Release, country: str | None, error: StageError) -> Known:
         reason = f"redis_{error.reason}"
-        if (known := self._memory.get(key)) is not None:
+        if (known := self._memory.get(user_id)) is not None:
             looked_up("memory", True)
-            return replace(known, origin="memory", reasons=(reason,))
+            embedding = known.embedding if known.tower == release.embedding_prefix else None
+            return replace(known, origin="memory", embedding=embedding, reasons=(reason,))
         return Known(row=cold_user(country), origin="cold", reasons=(reason,))
 
     def _stored(self, packed: Reply, cached: Reply, shown: Keys) -> Known | None:

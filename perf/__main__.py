@@ -18,12 +18,13 @@ from perf.commands.pipeline import pipeline
 from perf.commands.plan import plan
 from perf.commands.roofline import roofline
 from perf.commands.store import store
+from perf.commands.swap import swap
 from perf.console import console
 from perf.errors import PerfError
 from training.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (analyze, catalogue, compare, diff, figures, gpu, load, pipeline, plan, roofline, store):
+for command in (analyze, catalogue, compare, diff, figures, gpu, load, pipeline, plan, roofline, store, swap):
     app.command()(command)
 
 

@@ -1,6 +1,7 @@
 """What every command says in the same way: steps and tables to stderr, one JSON document to stdout."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -13,7 +14,13 @@ Json = Annotated[bool, typer.Option("--json", help="last line of stdout is one J
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would change")]
 Reason = Annotated[str, typer.Option(help="why, for the record and the logs")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="seconds to wait for another publisher")]
+NICE = 10
 console = Console(stderr=True)
+
+
+def give_way() -> None:
+    """Let what serves on this machine go first: publishing has time, an answer has not."""
+    os.nice(NICE)
 
 
 def report(step: str) -> None:

@@ -72,7 +72,7 @@ def make(
     if items < 1:
         raise PerfError(f"--items is {items}, expected at least 1")
     target, line = catalogue_settings(settings, items, candidates, trees), latest(settings.lines)
-    _require_current(settings, line)
+    require_current(settings, line)
     told = " ".join(map(str, (line.tower_digest, seed, target.index, target.index_memory_gib, target.profile,
                               _content(vectors), _content(queries))))  # fmt: skip
     if release_numbers(target.releases) == [1] and made(target).told == told:
@@ -83,7 +83,7 @@ def make(
         report("reading the trained catalogue")
         source = SyntheticCatalogue(Trained.read(settings, line), items, seed, vectors, queries)
         report("local dimension around users: {:.1f} trained, {:.1f} drawn".format(*hardness(settings, line, source)))
-        copied = _borrow(settings, target, line, trees, report)
+        copied = borrow(settings, target, line, trees, report)
         source.write_shown(target.tables / "items")
         folder = build_release(target, copied, report, source)
     seconds, peak = round(time.monotonic() - started, 1), round(usage.peak_mib)
@@ -113,7 +113,7 @@ def made(target: Settings) -> Made:
     return Made(**json.loads(path.read_text())) if path.is_file() else Made(told="", seconds=0.0, peak_mib=0)
 
 
-def _borrow(settings: Settings, target: Settings, line: Line, trees: Trees | None, report: Report) -> Line:
+def borrow(settings: Settings, target: Settings, line: Line, trees: Trees | None, report: Report) -> Line:
     """Features by reference and the line by hard links, with a forest of the size that is asked for."""
     target.workspace.mkdir(parents=True)
     target.features.symlink_to(settings.features.resolve(), target_is_directory=True)
@@ -126,6 +126,7 @@ def _borrow(settings: Settings, target: Settings, line: Line, trees: Trees | Non
     return copy
 
 
-def _require_current(settings: Settings, line: Line) -> None:
+def require_current(settings: Settings, line: Line) -> None:
+    """Raises PerfError when the trained workspace is not complete."""
     if not (line.folder / FACTS).is_file() or not settings.features.is_dir():
         raise PerfError(f"{settings.workspace} has no features or no line; run `make demo` first")

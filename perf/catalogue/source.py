@@ -59,12 +59,14 @@ class SyntheticCatalogue:
         given: Floats | None = None,
         queries: Floats | None = None,
         chunk: int = CHUNK,
+        prefix: str = "s",
     ) -> None:
         if given is not None and len(given) < items:
             raise PerfError(f"the file has {len(given)} vectors, --items is {items}; ask for at most as many")
         self.items, self.queries = items, None if queries is None else _some(queries)
         self._trained, self._seed, self._given, self._chunk = trained, seed, given, chunk
         self._mixture: Mixture = fit(trained.vectors)
+        self.prefix = prefix  # of every id
 
     def chunks(self) -> Iterator[Chunk]:
         """Tables and vectors, `chunk` rows at a time."""
@@ -77,11 +79,11 @@ class SyntheticCatalogue:
         trained = self._trained.vectors
         return trained, self._draw(0)[0][: len(trained)]
 
-    def write_shown(self, folder: Path) -> None:
-        """What an answer shows of each item, as the validated catalogue table says it."""
+    def write_shown(self, folder: Path, part: int = 0) -> None:
+        """What an answer shows of each item, as the validated catalogue table says it; `part` numbers the file."""
         folder.mkdir(parents=True, exist_ok=True)
         schema = self._trained.shown.schema.insert(0, pa.field("item_id", pa.string()))
-        with pq.ParquetWriter(folder / "part-0.parquet", schema) as writer:
+        with pq.ParquetWriter(folder / f"part-{part}.parquet", schema) as writer:
             for first in range(0, self.items, self._chunk):
                 like = self._draw(first)[1]
                 ids = pa.array(self._ids(first, len(like)), pa.string())
@@ -98,7 +100,7 @@ class SyntheticCatalogue:
 
     def _ids(self, first: int, count: int) -> list[str]:
         width = max(6, len(str(self.items - 1)))
-        return [f"s{row:0{width}d}" for row in range(first, first + count)]
+        return [f"{self.prefix}{row:0{width}d}" for row in range(first, first + count)]
 
     def _table(self, first: int, like: Ints) -> ItemTable:
         table = self._trained.table

@@ -23,6 +23,7 @@ class Answer:
 OK = str(int(HTTPStatus.OK))
 TIMEOUT = Answer("timeout")  # no whole answer in time
 BROKEN = Answer("broken")  # the connection was refused, or ended before the answer did
+WRONG = "wrong"  # a 200 that is not what it says of itself
 MALFORMED = Answer("malformed")  # not HTTP, or 200 without a recommendation
 
 

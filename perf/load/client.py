@@ -73,8 +73,9 @@ class Connection(asyncio.Protocol):
 class Pool:
     """Sends requests over as many connections as it takes, up to `most`; then they wait, which `waited` counts.
 
-    `sent(number, at)` and `done(number, at, answer)` are told of each request, times of `time.monotonic`. Each is done
-    exactly once, `timeout_s` after `ask` at the latest; one that was never sent is only done.
+    `read(number, status, body)` makes an answer of what came; `sent(number, at)` and `done(number, at, answer)` are
+    told of each request, times of `time.monotonic`. Each is done exactly once, `timeout_s` after `ask` at the latest;
+    one that was never sent is only done.
     """
 
     def __init__(
@@ -86,10 +87,11 @@ class Pool:
         timeout_s: float,
         sent: Callable[[int, float], None],
         done: Callable[[int, float, Answer], None],
+        read: Callable[[int, int, bytes], Answer] = lambda _, status, body: read(status, body),
     ) -> None:
         self.waited = 0
         self._host, self._port, self._most, self._timeout_s = host, port, most, timeout_s
-        self._sent, self._done = sent, done
+        self._sent, self._done, self._read = sent, done, read
         self._free: deque[Connection] = deque()
         self._busy: dict[Connection, None] = {}  # in the order of sending
         self._queue: deque[tuple[int, bytes, float]] = deque()
@@ -128,7 +130,7 @@ class Pool:
             self._use(connection, now)
         else:
             connection.transport.abort()
-        self._done(number, now, read(status, body))
+        self._done(number, now, self._read(number, status, body))
 
     def failed(self, connection: Connection, answer: Answer) -> None:
         """The request of a connection gets no answer."""

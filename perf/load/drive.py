@@ -7,13 +7,14 @@ of the target's limit on connections; waiting for a connection is then part of t
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 
 import uvloop
 
 from perf.errors import PerfError
 from perf.load.alarm import Alarm
-from perf.load.answer import Answer
+from perf.load.answer import OK, WRONG, Answer, read
 from perf.load.client import Pool
 from perf.load.outcome import Outcome
 from perf.load.recorder import Recorder
@@ -73,7 +74,7 @@ class Session:
         self.after: Callable[[], None] = lambda: None
         self.pool = Pool(
             target.host, target.port, most=target.connections, timeout_s=target.timeout_s,
-            sent=self.recorder.sent, done=self._done,
+            sent=self.recorder.sent, done=self._done, read=self._read,
         )  # fmt: skip
         self._target, self._users = target, asking(len(target.users), target.skew, seed)
         self._under_way = 0
@@ -90,6 +91,12 @@ class Session:
         while self._under_way:
             self._idle.clear()
             await self._idle.wait()
+
+    def _read(self, number: int, status: int, body: bytes) -> Answer:
+        answer, check = read(status, body), self._target.check
+        if check is None or answer.status != OK or check(self.recorder.user_of(number), answer, body):
+            return answer
+        return replace(answer, status=WRONG)
 
     def _done(self, number: int, at: float, answer: Answer) -> None:
         self.recorder.done(number, at, answer)

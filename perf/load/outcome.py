@@ -29,7 +29,8 @@ class Outcome:
     answer      index into `answers`
 
     `answered_per_second` counts 200s that came within the window of `seconds`, whenever they were sent; `waited` the
-    requests that found every connection taken; `generator_cpu_ms` is this process's CPU time per request.
+    requests that found every connection taken; `generator_cpu_ms` is this process's CPU time per request; `zero` is the
+    first due time on `time.monotonic`.
     """
 
     seconds: float
@@ -43,6 +44,7 @@ class Outcome:
     answered_per_second: float
     waited: int
     generator_cpu_ms: float
+    zero: float = 0.0
 
     def __len__(self) -> int:
         return len(self.intended_s)
@@ -93,6 +95,11 @@ class Outcome:
     def generator_lag_ms(self) -> float:
         """p99 of how late the generator took up what was due."""
         return quantile(1000 * (self.started_s - self.intended_s), 0.99)
+
+    def latency_between(self, start: float, end: float) -> Milliseconds:
+        """Latencies of what was due in [start, end), in seconds from the first."""
+        chosen = self._timed & (self.intended_s >= start) & (self.intended_s < end)
+        return 1000 * (self.done_s - self.intended_s)[chosen]
 
     def goodput(self, limit_ms: float = LIMIT_MS) -> float:
         """200s within the limit, per second."""

@@ -33,6 +33,10 @@ class Recorder:
         self._answer.append(0)
         return len(self._intended) - 1
 
+    def user_of(self, number: int) -> int:
+        """Whom the request was for."""
+        return self._user[number]
+
     def sent(self, number: int, at: float) -> None:
         """It was written to a connection."""
         self._sent[number] = at
@@ -60,5 +64,5 @@ class Recorder:
             seconds=seconds, intended_s=intended[kept], started_s=started[kept], sent_s=sent[kept], done_s=done[kept],
             user=np.array(self._user)[kept], answer=answer[kept], answers=answers,
             answered_per_second=float((ok & in_window).sum()) / seconds, waited=waited,
-            generator_cpu_ms=1000 * cpu_s / max(counted, 1),
+            generator_cpu_ms=1000 * cpu_s / max(counted, 1), zero=zero,
         )  # fmt: skip

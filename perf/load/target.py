@@ -1,20 +1,23 @@
 """Whom to ask for what."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from deploy.settings import Settings
 from perf.errors import PerfError
+from perf.load.answer import Answer
 
 ITEMS = 20
+Check = Callable[[int, Answer, bytes], bool]  # number of the user, what the answer says of itself, its body
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
     """`GET path?user_id=…&num_items=…` on an HTTP/1.1 server, for `users` with Zipf popularity of exponent `skew`.
 
-    A request has `timeout_s` from the moment it was due; at most `connections` are open at once.
+    A request has `timeout_s` from the moment it was due; at most `connections` are open at once. `check`, where given,
+    reads each 200: what is not what it says of itself is recorded as `wrong`.
     """
 
     host: str
@@ -25,6 +28,7 @@ class Target:
     skew: float = 0.0
     timeout_s: float = 5.0
     connections: int = 1024
+    check: Check | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError."""

@@ -12,16 +12,7 @@ from orchestrator.gate import Gate, GatePolicy
 from orchestrator.limit import Limit
 from orchestrator.lru import Lru
 from orchestrator.policy import BreakerPolicy, Caps
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.orchestrator.clock import Clock
 
 
 @pytest.fixture
