@@ -10,8 +10,9 @@ from collections.abc import Callable
 import typer
 
 from deploy.settings import SettingsError
-from exporters.commands import releases, traffic
+from exporters.commands import releases, rollout, traffic, upkeep
 from exporters.commands.console import console
+from exporters.commands.refresh import refresh
 from exporters.errors import ExportError
 from training.errors import DataError
 
@@ -24,8 +25,14 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     releases.verify,
     traffic.promote,
     traffic.canary,
+    rollout.ramp,
+    rollout.guard,
+    rollout.exposures,
     traffic.rollback,
     traffic.retire,
+    refresh,
+    upkeep.gc,
+    upkeep.keygen,
     releases.configs,
 )
 app.command("list")(releases.list_releases)

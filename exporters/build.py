@@ -13,13 +13,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from deploy.settings import Settings
+from exporters.embeddings import Embeddings
 from exporters.errors import ExportError
 from exporters.forest import edge_rows, export_forest, gate_forest
 from exporters.generation import Choices, Chunk, Source, Users, write_generation
 from exporters.graphs import gate_graphs
 from exporters.index import LARGEST_FLAT_QUANTIZER
-from exporters.manifest import FILE, Manifest, Slot, file_entries, git_revision
+from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision
 from exporters.names import model_names
+from exporters.signing import sign
 from exporters.table import ItemTable, item_table
 from exporters.tune import MOST_LISTS
 from feature_repo.schema import SCHEMA
@@ -44,13 +46,20 @@ def build_release(settings: Settings, line: Line, report: Report, catalogue: Sou
 
     The catalogue is the workspace's of this moment, unless another one is given.
     """
+    return build_next(settings, lambda number, draft: _fill(settings, line, number, draft, report, catalogue))
+
+
+def build_next(settings: Settings, fill: Callable[[int, Path], Manifest]) -> Path:
+    """The next release, which `fill` writes into a draft folder by number; in place with one rename."""
     settings.releases.mkdir(parents=True, exist_ok=True)
     clean_drafts(settings.releases)
     number = max(release_numbers(settings.releases), default=0) + 1
     draft = Path(tempfile.mkdtemp(prefix=".release-", dir=settings.releases))
     try:
-        manifest = _fill(settings, line, number, draft, report, catalogue)
+        manifest = fill(number, draft)
         (draft / FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
+        if settings.signing_key is not None:
+            sign(draft, settings.signing_key)
         draft.chmod(0o755)
         sync_tree(draft)
         finished = draft.rename(settings.releases / str(number))
@@ -129,35 +138,46 @@ def some_users(dataset: Dataset, line: Line, count: int = QUERIES) -> Users:
 
 
 class TrainedCatalogue:
-    """The workspace's catalogue of this moment, its vectors by the line's item tower."""
+    """The workspace's catalogue with its vectors [n, d] by a line's item tower; one chunk."""
 
     queries: Floats | None = None
 
-    def __init__(self, settings: Settings, line: Line) -> None:
-        self._table, content = load_catalogue(settings)
-        self._vectors = Graphs(line.folder).embed_items(self._table.features, content)
-        self.items, self.name = len(self._table), settings.source
+    def __init__(self, settings: Settings, table: ItemTable, vectors: Floats) -> None:
+        self._table, self._vectors = table, vectors
+        self.items, self.name = len(table), settings.source
 
     def chunks(self) -> Iterator[Chunk]:
         """All of it."""
         yield self._table, self._vectors
 
 
-def _fill(
-    settings: Settings, line: Line, number: int, draft: Path, report: Report, catalogue: Source | None
-) -> Manifest:
-    dataset = Dataset(settings.features)
-    if line.facts["vocabulary"] != dataset.vocabulary_digest:
+def require_codes(line: Line, dataset: Dataset) -> None:
+    """Raise ExportError when the features have other codes than those the line was trained on."""
+    if not dataset.keeps_codes_of(line.facts):
         raise ExportError(
             f"line {line.number} was trained with other codes for categories, brands or prices than the features have "
             "now; run `python -m training train` first"
         )
-    gates = line_artifacts(line, dataset, draft, report)
-    report("item table")
-    source, users = catalogue or TrainedCatalogue(settings, line), some_users(dataset, line)
+
+
+def add_generation(
+    draft: Path, source: Source, users: Users, choices: Choices, line: Line, report: Report
+) -> IndexFacts:
+    """Write the generation of `source` into a release's draft; returns what is known of its index."""
     folder = draft / CANDIDATE_SEARCH.name
     folder.mkdir()
-    facts = write_generation(folder, source, users, index_choices(settings), line.tower_digest, report)
+    return write_generation(folder, source, users, choices, line.tower_digest, report)
+
+
+def _fill(
+    settings: Settings, line: Line, number: int, draft: Path, report: Report, catalogue: Source | None
+) -> Manifest:
+    dataset = Dataset(settings.features)
+    require_codes(line, dataset)
+    gates = line_artifacts(line, dataset, draft, report)
+    report("item table")
+    source = catalogue or _encoded_by(settings, line)
+    facts = add_generation(draft, source, some_users(dataset, line), index_choices(settings), line, report)
     versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
     names = model_names(settings)
     return Manifest(
@@ -176,6 +196,13 @@ def _fill(
         git_revision=git_revision(),
         created_at=datetime.now(UTC),
     )
+
+
+def _encoded_by(settings: Settings, line: Line) -> TrainedCatalogue:
+    """The catalogue of this moment by the line's own graph; the line's refreshes know the vectors then."""
+    table, content = load_catalogue(settings)
+    known = Embeddings(settings.embeddings / line.tower_digest, table.keys, table.features, content)
+    return TrainedCatalogue(settings, table, known.vectors(Graphs(line.folder).embed_items))
 
 
 def _sample(rows: Floats, rng: np.random.Generator, size: int = GATE_ROWS) -> Floats:

@@ -15,6 +15,9 @@ FILE = "manifest.json"
 SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json")  # what a release may hold; no pickle
 
 
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[a-z]{1,8})?$")]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,11 +30,11 @@ class FileEntry(_Part):
 
 
 class Slot(_Part):
-    """A role in the path, the Triton model and version that fill it, and its files."""
+    """A role in the path, the Triton model and version that fill it, and its files. Names are plain: no path."""
 
-    model: str
+    model: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     version: Annotated[int, Field(ge=1)]
-    files: dict[str, FileEntry]
+    files: dict[FileName, FileEntry]
 
 
 class IndexFacts(_Part):
@@ -79,12 +82,12 @@ class Manifest(_Part):
 
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:
-    """Entries of every file below a slot's folder. Raises ManifestError for what a release may not hold."""
+    """Entries of every file of a slot's folder. Raises ManifestError for what a release may not hold."""
     entries = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.iterdir()):
         if path.is_symlink() or not path.is_file() or path.suffix not in SUFFIXES:
             raise ManifestError(f"{path}: a release holds plain files of {', '.join(SUFFIXES)}, nothing else")
-        entries[str(path.relative_to(folder))] = FileEntry(size=path.stat().st_size, sha256=sha256(path))
+        entries[path.name] = FileEntry(size=path.stat().st_size, sha256=sha256(path))
     return entries
 
 
@@ -113,21 +116,3 @@ def read(folder: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         raise ManifestError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-
-
-def verify(folder: Path) -> Manifest:
-    """Read the manifest and check every file against it. Raises ManifestError naming the first difference."""
-    manifest = read(folder)
-    for name, slot in manifest.slots.items():
-        found = file_entries(folder / name)
-        for file in sorted(found.keys() | slot.files.keys()):
-            if file not in found:
-                raise ManifestError(f"release {manifest.release}: {name}/{file} is missing")
-            if file not in slot.files:
-                raise ManifestError(f"release {manifest.release}: {name}/{file} is not in the manifest")
-            if found[file] != slot.files[file]:
-                raise ManifestError(f"release {manifest.release}: {name}/{file} differs from the manifest's SHA-256")
-    extra = sorted({p.name for p in folder.iterdir()} - set(manifest.slots) - {FILE})
-    if extra:
-        raise ManifestError(f"release {manifest.release}: {extra} are not in the manifest")
-    return manifest

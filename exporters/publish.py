@@ -14,12 +14,14 @@ from exporters.build import release_numbers
 from exporters.errors import ExportError, ManifestError, ServerError
 from exporters.golden import Golden
 from exporters.lock import publishing
-from exporters.manifest import Manifest, read, verify
+from exporters.manifest import Manifest, read
 from exporters.repository import RECOMMEND_VERSION, install, load, needed, remove_drafts, sweep
 from exporters.rollout import listed
 from exporters.server import Server
+from exporters.signing import require_signature
 from exporters.table import POPULAR
 from exporters.traffic import TrafficStore, now
+from exporters.verify import verify
 from feature_repo.materialize import connect, write_displays
 from feature_repo.schema import SCHEMA
 from feature_repo.store import items_as_of
@@ -65,7 +67,10 @@ def require_servable(settings: Settings, number: int) -> Manifest:
     """The verified manifest of a release that this revision can serve. Raises ManifestError."""
     if number not in release_numbers(settings.releases):
         raise ManifestError(f"no release {number}; there are {release_numbers(settings.releases)}")
-    manifest = verify(settings.releases / str(number))
+    folder = settings.releases / str(number)
+    if settings.verifying_key is not None:
+        require_signature(folder, settings.verifying_key)
+    manifest = verify(folder)
     if manifest.schema_hash != SCHEMA.hash:
         raise ManifestError(
             f"release {number} was built with feature schema {manifest.schema_hash}, this revision has {SCHEMA.hash}; "

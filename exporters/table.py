@@ -26,6 +26,7 @@ STORED_RULES = RULE_COLUMNS[:-1]  # `in_region` is the request's, not the item's
 DISPLAY = ("title", "category", "brand", "price", "image_url")
 LONGEST_ID = 256
 POPULAR = "popular.json"
+FACTS, FINGERPRINT = "table.json", "fingerprint"
 UNDATED_DAYS = 36_500.0  # an item without a date is not fresh
 
 
@@ -41,6 +42,11 @@ class ItemTable:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def keys(self) -> Ints:
+        """The items' identities in tensors [n]."""
+        return np.fromiter(map(item_key, self.ids), np.int64, len(self.ids))
 
 
 def item_table(ids: list[str], features: Floats, items: pd.DataFrame, as_of: pd.Timestamp) -> ItemTable:
@@ -97,15 +103,18 @@ class TableWriter:
 
     def add(self, table: ItemTable) -> None:
         """The next rows."""
-        self._files["keys"].add(np.array([item_key(i) for i in table.ids], np.int64))
+        self._files["keys"].add(table.keys)
         self._files["ids"].add(_id_bytes(table.ids, self._id_bytes))
         self._files["rules"].add(table.rules)
         self._files["regions"].add(_region_masks(table, self._bits, self._words))
         self._features.add(table.features)
         self._popular = most_popular((*self._popular, *popular_items(table)))
 
-    def finish(self, index: IndexFacts, tower_digest: str) -> Ints:
-        """Describe what was written; returns the keys [items]. Raises ExportError when two items share one."""
+    def finish(self, index: IndexFacts, tower_digest: str, fingerprint: str) -> Ints:
+        """Describe what was written; returns the keys [items]. Raises ExportError when two items share one.
+
+        `fingerprint` is that of the catalogue, by which the next generation knows whether anything changed.
+        """
         self.close()
         for file in (*self._files.values(), *self._features.files.values()):
             file.require_all()
@@ -121,8 +130,9 @@ class TableWriter:
             "regions": self._bits,
             "tower_digest": tower_digest,
             "schema_hash": SCHEMA.hash,
+            FINGERPRINT: fingerprint,
         }
-        (self._folder / "table.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
+        (self._folder / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True))
         popular = [item.model_dump(mode="json") for item in self._popular]
         (self._folder / POPULAR).write_text(json.dumps(popular))
         return keys

@@ -1,8 +1,8 @@
 """Writing the final snapshots to Redis: packed user rows, Feast's rows, what is shown of items, then the marker.
 
-Users come in batches, so memory stays bounded. Every packed row is written (its age starts anew); Feast's much slower
-rows only where the packed row that is there says something else. That comparison is also the overlap with earlier
-runs: whatever late data changed is written, whenever it happened.
+Users and items come in batches, so memory stays bounded. Every packed row is written (its age starts anew); Feast's
+much slower rows only where the packed row that is there says something else. That comparison is also the overlap with
+earlier runs: whatever late data changed is written, whenever it happened.
 """
 
 import warnings
@@ -106,7 +106,7 @@ def _write_feast(store: "FeatureStore", batch: "pa.RecordBatch", new: "np.ndarra
 
 
 def write_displays(client: Any, folder: Path) -> int:
-    """Write what an answer shows of each item; returns how many."""
+    """Write what an answer shows of each item, where Redis holds something else; returns how many items there are."""
     import pyarrow.dataset as ds
 
     if not folder.exists():
@@ -115,7 +115,9 @@ def write_displays(client: Any, folder: Path) -> int:
     for batch in ds.dataset(folder, format="parquet").to_batches(columns=list(DISPLAYED), batch_size=BATCH):
         shown = ({name: value for name, value in item.items() if value is not None} for item in batch.to_pylist())
         if rows := {display_key(item["item_id"]): orjson.dumps(item) for item in shown}:
-            client.mset(rows)
+            before = dict(zip(rows, client.mget(list(rows)), strict=True))
+            if changed := {key: row for key, row in rows.items() if before[key] != row}:
+                client.mset(changed)
         items += len(rows)
     return items
 

@@ -165,6 +165,19 @@ class Dataset:
         words = (self.folder / "vocabulary.json").read_bytes()
         return hashlib.sha256(words + basis.digest(self.folder).encode()).hexdigest()
 
+    @cached_property
+    def codes(self) -> dict[str, Any]:
+        """Vocabulary and the digest of the content bases: what a line has to know to be computed for again."""
+        words: dict[str, Any] = json.loads((self.folder / "vocabulary.json").read_text())
+        return words | {"bases": basis.digest(self.folder)}
+
+    def keeps_codes_of(self, facts: dict[str, Any]) -> bool:
+        """Whether all codes that a line was trained on, by its facts, mean the same here; there may be more of them."""
+        if facts["vocabulary"] == self.vocabulary_digest:
+            return True
+        known = facts.get("codes")
+        return known is not None and all(_begins(self.codes[name], known[name]) for name in known)
+
     def require(self, *splits: Split) -> None:
         """Raise DataError naming a split's window when it has no pairs or no examples."""
         for split in splits:
@@ -184,6 +197,12 @@ class Dataset:
     def snapshot(self, split: Literal["validation", "test", "final"]) -> np.datetime64:
         """The snapshot that serves when a window starts (`final`: now), UTC."""
         return _moment(self.facts["snapshots"][split])
+
+
+def _begins(now: list[Any] | str, before: list[Any] | str) -> bool:
+    """Names go on where they ended before; price edges and the digest of the bases are all or nothing."""
+    names = isinstance(before, list) and all(isinstance(name, str) for name in before)
+    return now[: len(before)] == before if names else now == before
 
 
 def _moment(text: str) -> np.datetime64:

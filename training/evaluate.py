@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC
+from pathlib import Path
 from typing import Any, Literal
 
 import lightgbm as lgb
@@ -13,9 +14,9 @@ from deploy.settings import Settings
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import Floats, Ints
 from training.dataset import Dataset
-from training.lines import FOREST, METRICS, Line, write_json
+from training.lines import FOREST, METRICS, RECIPE, Line, write_json
 from training.matrices import Graphs
-from training.metrics import auc, log_loss, ndcg_at_k, recall_at_k
+from training.metrics import auc, calibration_error, log_loss, ndcg_at_k, recall_at_k
 from training.models.ranking import Table
 from training.sample.truth import load as load_truth
 
@@ -54,18 +55,29 @@ def retrieval_task(dataset: Dataset, split: Literal["validation", "test"]) -> Re
 
 def recall(task: RetrievalTask, scores: Floats, k: int = K) -> float | None:
     """Recall@k of scores [users, items]."""
+    top = _top(scores, k)
+    return recall_at_k(dict(zip(task.user_ids, top, strict=True)), task.truth, top.shape[1])
+
+
+def coverage(scores: Floats, k: int = K) -> float | None:
+    """Share of the catalogue that is in some user's top k, of scores [users, items]; None without users."""
+    return len(np.unique(_top(scores, k))) / scores.shape[1] if scores.size else None
+
+
+def _top(scores: Floats, k: int) -> Ints:
     k = min(k, scores.shape[1])
-    top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    return recall_at_k(dict(zip(task.user_ids, top, strict=True)), task.truth, k)
+    return np.argpartition(-scores, k - 1, axis=1)[:, :k]
 
 
 def retrieval_metrics(settings: Settings, dataset: Dataset, graphs: Graphs) -> dict[str, float | int | None]:
-    """Recall@100 of the towers, of popularity (events in 30 days) and of the oracle (None where unknown)."""
+    """Recall@100 of the towers, of popularity (events in 30 days) and of the oracle (None where unknown); coverage."""
     task = retrieval_task(dataset, "test")
     users, items = dataset.users.rows[task.users], dataset.items.rows[task.items]
     popularity = np.broadcast_to(items[:, SCHEMA.offset("item_events_30d")], (len(users), len(items)))
+    scores = graphs.embed_users(users) @ graphs.embed_snapshots(dataset, task.items).T
     return {
-        "recall_at_100": recall(task, graphs.embed_users(users) @ graphs.embed_snapshots(dataset, task.items).T),
+        "recall_at_100": recall(task, scores),
+        "coverage_at_100": coverage(scores),
         "popularity_recall_at_100": recall(task, popularity),
         "oracle_recall_at_100": _oracle_recall(settings, dataset, task),
         "users": len(users),
@@ -95,6 +107,7 @@ def ranking_metrics(dataset: Dataset, graphs: Graphs, forest: lgb.Booster) -> di
         "auc": enough(examples.clicked, lambda: auc(examples.clicked, ctr)),
         # the probabilities are of impressions; sampled lists have another rate, and a loss over them says nothing
         "log_loss": log_loss(examples.clicked, ctr) if dataset.facts["has_impressions"] else None,
+        "calibration_error": calibration_error(examples.clicked, ctr) if dataset.facts["has_impressions"] else None,
         "cvr_auc": enough(examples.purchased[clicked], lambda: auc(examples.purchased[clicked], cvr[clicked])),
         "ndcg_at_10": enough(examples.grade, lambda: ndcg_at_k(examples.request, examples.grade, relevance)),
         "popularity_ndcg_at_10": enough(
@@ -116,14 +129,18 @@ class _Enough:
         return metric() if int((labels > 0).sum()) >= self.minimum else None
 
 
-def evaluate(settings: Settings, line: Line) -> dict[str, Any]:
-    """Judge the line's recipe on the test window, which it has not seen, and store `metrics.json`."""
-    dataset, graphs = Dataset(settings.features), Graphs(line.folder / "recipe")
-    forest = lgb.Booster(model_file=str(line.folder / "recipe" / FOREST))
-    metrics = {
-        "line": line.number,
+def judge(settings: Settings, recipe: Path) -> dict[str, Any]:
+    """What a recipe reaches on the test window of the features as they are, which it has not seen."""
+    dataset, graphs = Dataset(settings.features), Graphs(recipe)
+    forest = lgb.Booster(model_file=str(recipe / FOREST))
+    return {
         "retrieval": retrieval_metrics(settings, dataset, graphs),
         "ranking": ranking_metrics(dataset, graphs, forest),
     }
+
+
+def evaluate(settings: Settings, line: Line) -> dict[str, Any]:
+    """Judge the line's recipe and store `metrics.json`."""
+    metrics = {"line": line.number, **judge(settings, line.folder / RECIPE)}
     write_json(line.folder / METRICS, metrics)
     return metrics

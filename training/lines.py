@@ -2,7 +2,8 @@
 
 `user_tower.onnx`, `item_tower.onnx`, `assemble.onnx`: the graphs training itself ran; `towers.safetensors`: the
 weights they came from; `forest.txt`: the merged LightGBM model; `metrics.json`, `line.json`: how it did, what it is;
-`reference.json`: how every feature and score was distributed, which drift is measured against.
+`reference.json`: how every feature and score was distributed, which drift is measured against; `recipe/`: the models
+before the refit, which have not seen the validation and test windows.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from training.errors import DataError
 USER_TOWER, ITEM_TOWER, ASSEMBLE = "user_tower.onnx", "item_tower.onnx", "assemble.onnx"
 WEIGHTS, FOREST, METRICS, FACTS = "towers.safetensors", "forest.txt", "metrics.json", "line.json"
 REFERENCE = "reference.json"
+RECIPE = "recipe"  # folder of a line: the same trained on the training window alone, by which it is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,12 @@ class Line:
     @property
     def facts(self) -> dict[str, Any]:
         """Schema hash, windows, rounds, library versions."""
-        return _json(self.folder / FACTS)
+        return read_json(self.folder / FACTS)
 
     @property
     def metrics(self) -> dict[str, Any]:
         """What the recipe reached on the test window."""
-        return _json(self.folder / METRICS)
+        return read_json(self.folder / METRICS)
 
     @property
     def tower_digest(self) -> str:
@@ -56,12 +58,23 @@ def latest(folder: Path) -> Line:
     return Line(numbers[-1], folder / str(numbers[-1]))
 
 
+def marked(folder: Path, day: str) -> Line | None:
+    """The line that a daily run trained for its day."""
+    lines = (Line(number, folder / str(number)) for number in sorted(_numbers(folder), reverse=True))
+    return next((line for line in lines if line.facts.get("day") == day), None)
+
+
 @contextmanager
-def new_line(folder: Path) -> Iterator[Line]:
-    """The next line's folder, which appears under its number only when the block ends well."""
+def new_line(folder: Path, day: str | None = None) -> Iterator[Line]:
+    """The next line's folder, which appears under its number only when the block ends well.
+
+    What a killed daily run left of its line is removed by the next run of the same day.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     number = max(_numbers(folder), default=0) + 1
-    draft = Path(tempfile.mkdtemp(prefix=".line-", dir=folder))
+    draft = folder / f".line-{day}" if day else Path(tempfile.mkdtemp(prefix=".line-", dir=folder))
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
     try:
         yield Line(number, draft)
         draft.chmod(0o755)
@@ -80,6 +93,7 @@ def _numbers(folder: Path) -> Iterator[int]:
     return (int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / FACTS).is_file())
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON document."""
     content: dict[str, Any] = json.loads(path.read_text())
     return content

@@ -22,6 +22,14 @@ def log_loss(labels: Ints, probabilities: Floats) -> float:
     return float(-np.mean(np.where(labels > 0, np.log(p), np.log1p(-p))))
 
 
+def calibration_error(labels: Ints, probabilities: Floats, bins: int = 15) -> float:
+    """Expected calibration error, Σ share · |rate − mean| over bins of equally many rows (Naeini et al., AAAI 2015)."""
+    order = np.argsort(probabilities, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    gaps = [len(part) * abs(float((labels[part] > 0).mean()) - float(probabilities[part].mean())) for part in parts]
+    return sum(gaps) / max(len(labels), 1)
+
+
 def ndcg_at_k(groups: Ints, grades: Ints, scores: Floats, k: int = 10) -> float | None:
     """Mean NDCG@k over lists with a positive grade; gain 2^grade − 1, discount log2(rank + 1).
 

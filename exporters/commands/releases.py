@@ -94,7 +94,7 @@ def show(number: int, as_json: Json = False) -> None:
 
 def verify(number: int, as_json: Json = False) -> None:
     """Check every file of a release against its manifest."""
-    from exporters.manifest import verify as verify_release
+    from exporters.verify import verify as verify_release
 
     manifest = verify_release(load_settings().releases / str(number))
     files = sum(len(slot.files) for slot in manifest.slots.values())

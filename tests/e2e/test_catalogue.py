@@ -6,7 +6,8 @@ import pytest
 
 from deploy.local.serve import Platform
 from deploy.settings import Settings
-from exporters.manifest import read, verify
+from exporters.manifest import read
+from exporters.verify import verify
 from perf.catalogue.forest import Trees
 from perf.catalogue.make import catalogue_settings, made, make
 from perf.errors import PerfError

@@ -16,10 +16,11 @@ from deploy.local.serve import Platform
 from deploy.settings import Settings
 from exporters.errors import ExportError
 from exporters.golden import Golden
-from exporters.manifest import Manifest, verify
+from exporters.manifest import Manifest
 from exporters.publish import published
 from exporters.repository import install, load
 from exporters.server import Server
+from exporters.verify import verify
 from model_repository.contract import recommend_name
 from perf.load import ClosedLoop, Target, drive, known_users
 from training.lines import Line, latest

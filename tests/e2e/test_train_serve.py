@@ -23,8 +23,9 @@ import pytest
 from deploy.local.serve import Platform
 from deploy.settings import Settings
 from exporters.blocks import read_features
-from exporters.manifest import Manifest, verify
+from exporters.manifest import Manifest
 from exporters.server import Server
+from exporters.verify import verify
 from feature_repo import store
 from feature_repo.context import RequestContext, context_array, context_arrays
 from feature_repo.materialize import connect

@@ -306,7 +306,7 @@ def write_rows(folder: Path, items: int, *chunks: slice) -> None:
     with TableWriter(folder, items, 10, {"DE", "FR"}) as writer:
         for rows in chunks:
             writer.add(part(table(), rows))
-        writer.finish(facts, "digest")
+        writer.finish(facts, "digest", "fingerprint")
 
 
 def test_missing_rows_are_refused(tmp_path: Path) -> None:

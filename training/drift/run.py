@@ -90,7 +90,7 @@ def _require_rows(rows: int, reference: Reference, where: str) -> None:
 def _document(
     line: Line, reference: Reference, dataset: Dataset, window: Window, rows: int, drifts: Sequence[Drift]
 ) -> dict[str, Any]:
-    same = line.facts["vocabulary"] == dataset.vocabulary_digest
+    same = dataset.keeps_codes_of(line.facts)
     worst = drifts[0]
     return {
         "reference": {"line": line.number, "rows": reference.rows, "examples": reference.examples},

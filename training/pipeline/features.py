@@ -48,12 +48,16 @@ class Tables:
     users: DataFrame
 
 
-def features(spark: SparkSession, settings: Settings) -> dict[str, Any]:
-    """Write settings.features; returns what splits.json says. Raises DataError when nothing was validated."""
+def features(spark: SparkSession, settings: Settings, new_codes: bool = False) -> dict[str, Any]:
+    """Write settings.features; returns what splits.json says. Raises DataError when nothing was validated.
+
+    Codes and content bases of the features there are stay, unless `new_codes` are asked for: lines that were trained
+    before can then neither be refreshed nor judged again.
+    """
     require_tables(settings)
     source = read_source(settings.raw)
     with publish(settings.features) as folder:
-        previous = _previous(settings.features)
+        previous = None if new_codes else _previous(settings.features)
         if previous is not None:
             shutil.copyfile(previous / basis.FILE, folder / basis.FILE)
         content = write_content(settings.tables / "items", folder / CONTENT, settings.title_cache, folder)
@@ -84,7 +88,7 @@ def require_tables(settings: Settings) -> None:
 
 
 def _previous(folder: Path) -> Path | None:
-    """Features computed before by this schema, whose codes and content bases are kept where they still hold."""
+    """Features computed before by this schema, whose codes and content bases are kept."""
     path = folder / SPLITS
     return folder if path.exists() and orjson.loads(path.read_bytes())["schema"] == SCHEMA.hash else None
 

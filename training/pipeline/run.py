@@ -18,11 +18,11 @@ def validate(settings: Settings, allow_low_quality: bool = False) -> dict[str, A
         return check(spark, settings, allow_low_quality)
 
 
-def features(settings: Settings) -> dict[str, Any]:
+def features(settings: Settings, new_codes: bool = False) -> dict[str, Any]:
     """settings.tables → settings.features; returns what splits.json says."""
     require_tables(settings)
     with open_session(settings) as spark:
-        return compute(spark, settings)
+        return compute(spark, settings, new_codes)
 
 
 def hourly(settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Codes of categories, brands and price bands: by frequency in the catalogue, 0 = other or unknown."""
+"""Codes of categories, brands and price bands: by frequency in the catalogue, 0 = other or unknown.
+
+Lines that serve were trained on them, so from day to day codes are only ever added.
+"""
 
 from dataclasses import asdict, dataclass
-from math import isclose
 from pathlib import Path
 
 import orjson
@@ -11,7 +13,6 @@ from pyspark.sql import functions as fn
 from feature_repo.schema import BRANDS, CATEGORIES, PRICE_BANDS
 
 FILE = "vocabulary.json"
-SAME_EDGE = 0.1  # price edges that moved by less keep their place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +44,11 @@ def build(items: DataFrame) -> Vocabulary:
 
 
 def inherited(fresh: Vocabulary, previous: Vocabulary) -> Vocabulary:
-    """`fresh` with the codes of `previous` where they still hold, because the lines that serve were trained on them."""
-    near = len(fresh.price_edges) == len(previous.price_edges) and all(
-        isclose(a, b, rel_tol=SAME_EDGE) for a, b in zip(fresh.price_edges, previous.price_edges, strict=True)
-    )
+    """`previous`, its free codes given to the most frequent of the new names; price edges stay once there are any."""
     return Vocabulary(
-        categories=_kept(fresh.categories, previous.categories),
-        brands=_kept(fresh.brands, previous.brands),
-        price_edges=previous.price_edges if near else fresh.price_edges,
+        categories=_extended(previous.categories, fresh.categories, CATEGORIES - 1),
+        brands=_extended(previous.brands, fresh.brands, BRANDS - 1),
+        price_edges=previous.price_edges or fresh.price_edges,
     )
 
 
@@ -72,11 +70,8 @@ def price_band(vocabulary: Vocabulary) -> Column:
     return fn.when(fn.col("price").isNull(), 0).otherwise(band)
 
 
-def _kept(fresh: tuple[str, ...], previous: tuple[str, ...]) -> tuple[str, ...]:
-    """A name keeps its code; one that is no longer frequent gives its to a new one, the most frequent first."""
-    new = iter([name for name in fresh if name not in previous])
-    kept = [name if name in fresh else next(new, name) for name in previous]
-    return (*kept, *new)
+def _extended(previous: tuple[str, ...], fresh: tuple[str, ...], limit: int) -> tuple[str, ...]:
+    return (*previous, *(name for name in fresh if name not in previous))[:limit]
 
 
 def _most_frequent(items: DataFrame, column: str, limit: int) -> tuple[str, ...]:

@@ -1,0 +1,89 @@
+"""A release is exactly what its manifest says, and its parts belong together; else it is refused before Triton sees it.
+
+    listing (nothing more, nothing less, no links) → sizes → SHA-256 → contents → towers, table and index fit
+"""  # fmt: skip
+
+import hashlib
+import json
+from pathlib import Path
+
+from exporters.contents import index_head, require_content
+from exporters.errors import ManifestError
+from exporters.manifest import FILE, Manifest, Slot, read, sha256
+from exporters.signing import SIGNATURE
+from model_repository.contract import CANDIDATE_SEARCH, ITEM_TOWER, MODELS, USER_TOWER
+
+TABLE = "table.json"
+SLOTS = frozenset(model.name for model in MODELS)
+
+
+def verify(folder: Path) -> Manifest:
+    """Read the manifest and check everything against it. Raises ManifestError naming the first difference."""
+    _require_plain(folder)
+    manifest = read(folder)
+    if folder.name != str(manifest.release):
+        raise ManifestError(f"{folder}: its manifest is release {manifest.release}'s")
+    if set(manifest.slots) != SLOTS:
+        raise ManifestError(f"release {manifest.release}: slots {sorted(manifest.slots)}, expected {sorted(SLOTS)}")
+    extra = sorted({path.name for path in folder.iterdir()} - SLOTS - {FILE, SIGNATURE})
+    if extra:
+        raise ManifestError(f"release {manifest.release}: {extra} are not in the manifest")
+    for name, slot in manifest.slots.items():
+        _require_listing(folder / name, slot, f"release {manifest.release}: {name}")
+    for name, slot in manifest.slots.items():
+        for file in slot.files:
+            require_content(folder / name / file)
+    _require_fit(folder, manifest)
+    return manifest
+
+
+def _require_plain(folder: Path) -> None:
+    for path in (folder, folder / FILE):
+        if path.is_symlink():
+            raise ManifestError(f"{path}: a release holds plain files and folders, not links")
+
+
+def _require_listing(folder: Path, slot: Slot, where: str) -> None:
+    """The slot's files, their sizes, then their hashes: what is cheap to see is seen first."""
+    if folder.is_symlink() or not folder.is_dir():
+        raise ManifestError(f"{where} is missing or not a folder")
+    found = {path.name: path for path in folder.iterdir()}
+    for file in sorted(found.keys() | slot.files.keys()):
+        if file not in found:
+            raise ManifestError(f"{where}/{file} is missing")
+        if file not in slot.files:
+            raise ManifestError(f"{where}/{file} is not in the manifest")
+        if found[file].is_symlink() or not found[file].is_file():
+            raise ManifestError(f"{where}/{file}: a release holds plain files, nothing else")
+    for file, entry in slot.files.items():
+        if (size := found[file].stat().st_size) != entry.size:
+            raise ManifestError(f"{where}/{file} has {size} bytes, the manifest says {entry.size}")
+    for file, entry in slot.files.items():
+        if sha256(found[file]) != entry.sha256:
+            raise ManifestError(f"{where}/{file} differs from the manifest's SHA-256")
+
+
+def _require_fit(folder: Path, manifest: Manifest) -> None:
+    """Towers, table and index are of one line and one generation."""
+    number, candidates = manifest.release, folder / CANDIDATE_SEARCH.name
+    digest = tower_digest(folder)
+    table = json.loads((candidates / TABLE).read_bytes())
+    _, items, _ = index_head(candidates / CANDIDATE_SEARCH.artifact)
+    facts = {
+        "the towers' digest": (digest, manifest.tower_digest),
+        "the tower digest of the item table": (table.get("tower_digest"), manifest.tower_digest),
+        "the schema of the item table": (table.get("schema_hash"), manifest.schema_hash),
+        "the items of the table": (table.get("items"), manifest.index.items),
+        "the items of the index": (items, manifest.index.items),
+    }
+    for what, (found, expected) in facts.items():
+        if found != expected:
+            raise ManifestError(f"release {number}: {what} is {found}, its manifest says {expected}")
+
+
+def tower_digest(folder: Path) -> str:
+    """Identity of the embedding space of a release's towers, as `training.lines.Line.tower_digest`."""
+    digest = hashlib.sha256()
+    for model in (USER_TOWER, ITEM_TOWER):
+        digest.update((folder / model.name / model.artifact).read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,108 @@
+"""gc removes what nobody needs, and nothing else; it never guesses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.runtime import RedisServer
+from deploy.settings import Settings
+from exporters.collect import collect
+from exporters.errors import ServerError, TrafficError
+from exporters.manifest import read
+from exporters.publish import served
+from exporters.rollout import listed, promoted
+from exporters.traffic import TrafficStore
+from model_repository.traffic import HEARTBEAT_TTL_S, Heartbeat, heartbeat_key
+from tests.exporters.releases import write_release
+from tests.ports import isolated_settings
+from training.lines import FACTS, ITEM_TOWER, USER_TOWER, write_json
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    settings = isolated_settings(tmp_path_factory.mktemp("redis"))
+    with RedisServer(settings):
+        yield settings
+
+
+@pytest.fixture
+def settings(redis_server: Settings, tmp_path: Path) -> Settings:
+    """Six releases of three lines; 1 and 4 are listed, 4 carries traffic. No Triton: nothing is loaded."""
+    settings = redis_server.model_copy(update={"home": tmp_path, "triton_control": "none"})
+    TrafficStore(settings)._redis.flushall()
+    for number, line in ((1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3)):
+        write_release(settings.releases, number, line)
+    for line in (1, 2, 3):
+        folder = settings.lines / str(line)
+        folder.mkdir(parents=True)
+        (folder / USER_TOWER).write_bytes(b"u%d" % line)
+        (folder / ITEM_TOWER).write_bytes(b"i")
+        write_json(folder / FACTS, {"line": line})
+    return settings
+
+
+def publish(settings: Settings, *numbers: int) -> TrafficStore:
+    """List the releases; the last one carries traffic."""
+    store = TrafficStore(settings)
+    for number in numbers:
+        manifest = read(settings.releases / str(number))
+        store.change(lambda before, m=manifest: listed(before, served(m, ("triton:1",))))  # type: ignore[misc]
+    if len(numbers) > 1:
+        store.change(lambda before: promoted(before, numbers[-1]))  # type: ignore[arg-type]
+    return store
+
+
+def left(settings: Settings) -> list[int]:
+    return sorted(int(path.name) for path in settings.releases.iterdir() if path.name.isdigit())
+
+
+def test_listed_and_newest_stay(settings: Settings) -> None:
+    publish(settings, 1, 4)
+    found = collect(settings, keep=1)
+    assert found.paths == ("releases/2", "releases/3", "releases/5")
+    assert found.bytes > 1000
+    assert left(settings) == [1, 4, 6]
+
+
+def test_a_dry_run_removes_nothing(settings: Settings) -> None:
+    publish(settings, 1, 4)
+    assert collect(settings, keep=1, dry_run=True).paths == ("releases/2", "releases/3", "releases/5")
+    assert left(settings) == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_an_orchestrator_may_still_call_stays(settings: Settings) -> None:
+    store = publish(settings, 1, 4)
+    beat = Heartbeat(instance="slow", at=0.0, sequence=1, releases=(3,))
+    store._redis.set(heartbeat_key("slow"), beat.model_dump_json(), ex=HEARTBEAT_TTL_S)
+    assert "releases/3" not in collect(settings, keep=1).paths
+
+
+def test_lines_go_with_their_last_release(settings: Settings) -> None:
+    publish(settings, 4)
+    found = collect(settings, keep=1)
+    assert "lines/1" in found.paths
+    assert sorted(path.name for path in settings.lines.iterdir()) == ["2", "3"]
+
+
+def test_drafts_mirrors_and_embeddings_of_nobody_go(settings: Settings) -> None:
+    publish(settings, 1, 4)
+    kept = read(settings.releases / "4").tower_digest
+    for path in (settings.releases / ".release-x", settings.lines / ".line-x", settings.embeddings / "old"):
+        path.mkdir(parents=True)
+    (settings.embeddings / kept).mkdir()
+    for number in (2, 4):
+        (settings.workspace / f"popular-{number}.json").write_text("{}")
+    found = collect(settings, keep=6)
+    assert found.paths == ("embeddings/old", "lines/.line-x", "popular-2.json", "releases/.release-x")
+    assert (settings.embeddings / kept).is_dir()
+    assert (settings.workspace / "popular-4.json").is_file()
+
+
+def test_without_a_record_nothing_is_guessed(settings: Settings) -> None:
+    with pytest.raises(TrafficError, match="nothing carries traffic yet"):
+        collect(settings)
+    unreachable = settings.model_copy(update={"redis_port": 1})
+    with pytest.raises(ServerError, match="Redis at"):
+        collect(unreachable)
+    assert left(settings) == [1, 2, 3, 4, 5, 6]

@@ -1,0 +1,63 @@
+"""What is shown of items is written where it changed, and nowhere else: real Redis."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from redis import Redis
+
+from feature_repo.materialize import BATCH, write_displays
+from feature_repo.rows import display_key
+from tests.redis_server import redis_server
+
+ITEMS = 2 * BATCH + 3
+
+
+@pytest.fixture
+def client() -> Iterator[Redis]:
+    with redis_server() as port, Redis(port=port) as found:
+        yield found
+
+
+def write(folder: Path, titles: list[str]) -> Path:
+    texts = ("item_id", "title", "category", "brand", "image_url", "tags")
+    schema = pa.schema([*((name, pa.string()) for name in texts), ("price", pa.float64())])
+    rows = [{"item_id": f"i{n}", "title": title, "price": 2.5} for n, title in enumerate(titles)]
+    table = pa.Table.from_pylist(rows, schema)
+    folder.mkdir(exist_ok=True)
+    pq.write_table(table, folder / "part-0.parquet")
+    return folder
+
+
+def written(client: Redis, folder: Path) -> int:
+    """Writing commands of one run."""
+    client.config_resetstat()
+    assert write_displays(client, folder) == ITEMS
+    return int(client.info("commandstats").get("cmdstat_mset", {"calls": 0})["calls"])
+
+
+def test_a_second_run_writes_nothing_and_a_changed_item_alone(client: Redis, tmp_path: Path) -> None:
+    titles = [f"Title {n}" for n in range(ITEMS)]
+    folder = write(tmp_path / "items", titles)
+    assert written(client, folder) == 3
+    assert client.dbsize() == ITEMS
+    assert orjson.loads(client.get(display_key("i7")) or b"") == {"item_id": "i7", "title": "Title 7", "price": 2.5}
+    assert written(client, folder) == 0
+    client.config_set("notify-keyspace-events", "K$")
+    with client.pubsub() as listener:
+        listener.psubscribe("__keyspace@0__:*")
+        titles[BATCH] = "Another"
+        assert written(client, write(folder, titles)) == 1
+        heard = [message["channel"] for message in iter(lambda: listener.get_message(timeout=0.5), None)]
+    assert heard[1:] == [f"__keyspace@0__:{display_key(f'i{BATCH}')}".encode()]
+
+
+def test_a_lost_row_comes_back(client: Redis, tmp_path: Path) -> None:
+    folder = write(tmp_path / "items", ["same"] * ITEMS)
+    write_displays(client, folder)
+    client.delete(display_key("i2"))
+    assert written(client, folder) == 1
+    assert client.exists(display_key("i2"))
