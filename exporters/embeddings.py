@@ -6,7 +6,9 @@ the old one. Losing it costs time, nothing else.
 
 An item's age grows with the clock, so taken literally every item changes every hour. The tower reads an age as
 log(1 + days); the digest reads it in steps of `AGE_STEP` on that scale. An item of 300 days is encoded again when it is
-3 days older, one of an hour within the hour, and everything else a tower reads counts to the last bit.
+15 days older, one of a day after two hours, and everything else a tower reads counts to the last bit. Measured on the
+sample: an hour later 705 of 2000 items are encoded; a vector that is kept and its item's own have a cosine of 0.9988 at
+the least.
 """
 
 import hashlib
@@ -29,7 +31,7 @@ from model_repository.contract import EMBEDDING_WIDTH, ITEM_TOWER
 FILE = "items.npy"
 RECORD = np.dtype([("key", "<i8"), ("digest", "<i8"), ("vector", "<f4", (EMBEDDING_WIDTH,))])
 AGES = ("item_days_since_created", "item_days_since_event")
-AGE_STEP = 0.01  # of log(1 + days)
+AGE_STEP = 0.05  # of log(1 + days)
 CHUNK = 65_536
 Encode = Callable[[Floats, Floats], Floats]
 

@@ -22,9 +22,9 @@ from perf.load.answer import OK, UNDEGRADED, WRONG
 from perf.load.outcome import Milliseconds, quantile
 from perf.load.schedule import WARM_UP_S
 
-STEADY_S = 8.0
+STEADY_S = 6.0
 FOLLOW_S = 1.0
-SPARE_S = 6.0  # of a cycle beyond the longest one so far
+SPARE_S = 4.0  # of a cycle beyond the longest one so far
 FACTOR, ADDED_MS = 1.5, 20.0  # p99 during a swap may be so many times the steady one, or so much above it
 
 
@@ -85,7 +85,7 @@ class Times:
 
 def swap_under_load(settings: Settings, target: Target, rate: float, count: int, report: Report) -> Swaps:
     """Swap `count` times between releases 1 and 2. Raises PerfError when publishing or retiring fails."""
-    swaps, steady, longest = [], [], 20.0
+    swaps, steady, longest = [], [], 24.0
     for number in range(count):
         (current,) = TrafficStore(settings).require().carried
         other = 3 - current
