@@ -98,6 +98,14 @@ def sync_tree(folder: Path, below: bool = True) -> None:
             os.close(descriptor)
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """The same file under another name where the file system can, else a copy of it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def index_choices(settings: Settings) -> Choices:
     """What the settings say of the index."""
     kind = None if settings.index == "auto" else settings.index

@@ -1,13 +1,12 @@
 """A release's next generation: a new catalogue in front of the same models, which are linked, not exported again."""
 
-import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import add_generation, build_next, index_choices, some_users
+from exporters.build import add_generation, build_next, index_choices, link_or_copy, some_users
 from exporters.generation import Report, Source
 from exporters.manifest import Manifest, file_entries, git_revision
 from feature_repo.store import items_as_of
@@ -31,7 +30,7 @@ def _fill(
     kept = {name: slot for name, slot in before.slots.items() if name != CANDIDATE_SEARCH.name}
     for name in kept:
         folder = settings.releases / str(before.release) / name
-        shutil.copytree(folder, draft / name, copy_function=_link_or_copy)
+        shutil.copytree(folder, draft / name, copy_function=link_or_copy)
     choices = replace(index_choices(settings), previous=before.index)
     facts = add_generation(draft, catalogue, some_users(Dataset(settings.features), line), choices, line, report)
     files = file_entries(draft / CANDIDATE_SEARCH.name)
@@ -47,10 +46,3 @@ def _fill(
             "created_at": datetime.now(UTC),
         }
     )
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

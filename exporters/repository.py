@@ -4,14 +4,13 @@ A name keeps its contract (`exporters.names`). Version folders appear and vanish
 afterwards, touches only what is new or gone.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import sync_tree
+from exporters.build import link_or_copy, sync_tree
 from exporters.errors import ExportError
 from exporters.manifest import Manifest
 from exporters.names import CONFIG
@@ -117,10 +116,7 @@ def _install_version(target: Path, source: Path) -> None:
         return
     draft = Path(tempfile.mkdtemp(prefix=".version-", dir=target.parent))
     for file in source.iterdir():
-        try:
-            os.link(file, draft / file.name)
-        except OSError:
-            shutil.copyfile(file, draft / file.name)
+        link_or_copy(file, draft / file.name)
     draft.chmod(0o755)
     sync_tree(draft)
     draft.rename(target)

@@ -199,7 +199,7 @@ def test_vectors_that_were_kept_are_those_the_tower_gives_now(settings: Settings
     known = Embeddings(settings.embeddings / line.tower_digest, table.keys, table.features, content)
     assert known.current
     exact = Graphs(line.folder).embed_items(table.features, content)
-    assert np.einsum("nd,nd->n", known.vectors(Graphs(line.folder).embed_items), exact).min() > 0.999
+    assert np.einsum("nd,nd->n", known.vectors(Graphs(line.folder).embed_items), exact).min() > 0.998
 
 
 def test_nothing_changed_is_no_release(settings: Settings, an_hour_later: str) -> None:
