@@ -3,9 +3,10 @@
     ingest (or sample) → validate → features → materialize
                                 ↘ train (→ evaluate, to judge a line again; → drift, to see what has moved since)
     ingest → hourly, between daily runs
+    daily: all of it, through the gate to a canary
 
-Exit codes: 0 done, 1 something it needs does not answer, 2 bad input (one line on stderr says which and where),
-3 `drift` alone: something drifted.
+Exit codes: 0 done, 1 something it needs does not answer or failed, 2 bad input (one line on stderr says which and
+where), 3 `drift` alone: something drifted, 4 `daily` alone: the gate refused the challenger.
 """  # fmt: skip
 
 import sys
@@ -20,8 +21,13 @@ import typer
 
 from deploy.settings import Settings, SettingsError, load_settings
 from training.adapters.files import OVERLAP
+from training.daily import command as told
+from training.daily.gate import MARGIN
+from training.daily.options import PERCENT
 from training.errors import DataError
 from training.progress import bars, stage
+
+TALKING = ("train", "challenger", "daily")  # say themselves how far they are
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -30,6 +36,9 @@ LowQuality = Annotated[bool, typer.Option("--allow-low-quality", help="publish t
 
 Again = Annotated[bool, typer.Option("--full", help="read every day again, not only the new ones and the overlap")]
 Overlap = Annotated[int, typer.Option("--overlap", min=0, help="days before the newest that are read again")]
+NewCodes = Annotated[
+    bool, typer.Option("--new-codes", help="count categories, brands, prices, titles anew; older lines end with that")
+]
 Full = Annotated[bool, typer.Option("--full", help="write Feast's rows of every user, not only the changed ones")]
 Reference = Annotated[int | None, typer.Option(help="number of the line; the newest by default")]
 Current = Annotated[str, typer.Option(help="a features folder, a workspace or its name; latest: the configured one's")]
@@ -63,12 +72,12 @@ def validate(allow_low_quality: LowQuality = False, json: Json = False) -> None:
 
 
 @app.command()
-def features(json: Json = False) -> None:
+def features(new_codes: NewCodes = False, json: Json = False) -> None:
     """Compute point-in-time snapshots, examples and pairs; says how many features each group and the ranker have."""
     from feature_repo.schema import SCHEMA
     from training.pipeline.run import features as compute
 
-    run("features", lambda settings: compute(settings) | SCHEMA.counts(), json)
+    run("features", lambda settings: compute(settings, new_codes) | SCHEMA.counts(), json)
 
 
 @app.command()
@@ -129,6 +138,46 @@ def drift(
 
 
 @app.command()
+def daily(
+    day: told.Day = None,
+    if_drifted: told.IfDrifted = False,
+    percent: told.Percent = PERCENT,
+    mode: told.Judging = "non-inferior",
+    margin: told.Margin = MARGIN,
+    tolerance: told.Tolerance = None,
+    least: told.Least = told.USUAL.least,
+    most: told.Most = told.USUAL.most,
+    clean: told.Clean = told.USUAL.clean,
+    allow_day: told.Allowed = None,
+    json: Json = False,
+) -> None:
+    """A new day's data, from its source to a challenger that a share of the users sees; or why not.
+
+    Run it again after anything: it goes on where it stopped, and does nothing when the day is done.
+    """
+    limits = (least, most, clean)
+    run(
+        "daily",
+        lambda s: told.run_daily(s, day, if_drifted, percent, mode, margin, tolerance, limits, allow_day),
+        json,
+        told.readable,
+    )
+
+
+@app.command(hidden=True)
+def challenger(
+    stage: told.Stage,
+    key: str,
+    mode: told.Judging = "non-inferior",
+    margin: told.Margin = MARGIN,
+    tolerance: told.Tolerance = None,
+    json: Json = False,
+) -> None:
+    """One stage of a daily run's challenger, as `daily` calls it: train its recipe, judge it, refit it as a line."""
+    run("challenger", lambda settings: told.run_stage(settings, stage, key, mode, margin, tolerance), json)
+
+
+@app.command()
 def catalogue(json: Json = False) -> None:
     """Write docs/features.md, the catalogue of every feature, from the schema."""
     from feature_repo.catalogue import write
@@ -168,9 +217,11 @@ def run(
 
     started = time.monotonic()
     try:
-        with nullcontext() if name == "train" else stage(name):  # training draws bars of its own
+        with nullcontext() if name in TALKING else stage(name):
             result = work(settings())
-    except (DataError, SettingsError) as error:
+    except DataError as error:
+        _stop(error, error.exit_code)
+    except SettingsError as error:
         _stop(error, 2)
     except StoreError as error:
         _stop(error, 1)

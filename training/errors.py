@@ -3,6 +3,10 @@
 DataError      the input cannot be used: exit code 2 and one line on stderr
 """
 
+from typing import ClassVar
+
 
 class DataError(ValueError):
     """Bad input data. The message names the file, the column where there is one, and the number of rows."""
+
+    exit_code: ClassVar[int] = 2

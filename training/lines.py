@@ -21,6 +21,7 @@ from training.errors import DataError
 USER_TOWER, ITEM_TOWER, ASSEMBLE = "user_tower.onnx", "item_tower.onnx", "assemble.onnx"
 WEIGHTS, FOREST, METRICS, FACTS = "towers.safetensors", "forest.txt", "metrics.json", "line.json"
 REFERENCE = "reference.json"
+LEARNT, VERDICT = "recipe.json", "gate.json"  # of a recipe: what training found; of a daily run: what the gate said
 RECIPE = "recipe"  # folder of a line: the same trained on the training window alone, by which it is judged
 
 

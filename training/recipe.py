@@ -21,7 +21,19 @@ from training.dataset import Dataset, Split
 from training.drift.reference import store_reference
 from training.errors import DataError
 from training.evaluate import judge, recall, retrieval_task
-from training.lines import ASSEMBLE, FACTS, FOREST, METRICS, RECIPE, WEIGHTS, Line, new_line, read_json, write_json
+from training.lines import (
+    ASSEMBLE,
+    FACTS,
+    FOREST,
+    LEARNT,
+    METRICS,
+    RECIPE,
+    WEIGHTS,
+    Line,
+    new_line,
+    read_json,
+    write_json,
+)
 from training.matrices import Graphs, export_assembler, export_towers
 from training.models import ranking, retrieval
 from training.models.forest import merge
@@ -31,7 +43,6 @@ from training.models.towers import TwoTower
 
 Report = Callable[[str, int, int], None]
 EVERY_SPLIT: tuple[Split, ...] = ("train", "validation", "test")
-LEARNT = "recipe.json"
 LIBRARIES = ("torch", "lightgbm", "onnx", "onnxruntime", "numpy")
 
 

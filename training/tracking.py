@@ -17,7 +17,7 @@ MODEL = "trident"
 EXPERIMENT = "daily"
 CHAMPION, CHALLENGER = "champion", "challenger"
 LINE = "line"  # tag of a model version
-DAY = "day"  # tag of a run
+DAY, OUTCOME = "day", "outcome"  # tags of a run
 
 
 def client(settings: Settings) -> "MlflowClient":
@@ -33,26 +33,30 @@ def client(settings: Settings) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def track(settings: Settings, day: str, parameters: Mapping[str, Any], metrics: Mapping[str, float], line: int) -> str:
-    """The run of a day, made once, with its line registered; returns the run's id."""
+def track(
+    settings: Settings, day: str, parameters: Mapping[str, Any], metrics: Mapping[str, float], line: int | None = None
+) -> str:
+    """A run of a day, its line registered once; what a killed one left open is closed. Returns the run's id."""
     tracker = client(settings)
     experiment = _experiment(settings, tracker)
-    found = tracker.search_runs([experiment], f"tags.{DAY} = '{day}'", max_results=1)
-    run = found[0] if found else tracker.create_run(experiment, tags={DAY: day}, run_name=day)
-    number: str = run.info.run_id
+    for left in tracker.search_runs([experiment], f"tags.{DAY} = '{day}' and attributes.status = 'RUNNING'"):
+        tracker.set_terminated(left.info.run_id, "KILLED")
+    run: str = tracker.create_run(experiment, tags={DAY: day}, run_name=day).info.run_id
     for name, value in parameters.items():
-        tracker.log_param(number, name, value)
+        tracker.log_param(run, name, value)
     for name, figure in metrics.items():
-        tracker.log_metric(number, name, figure)
-    _register(settings, tracker, line, number)
-    return number
+        tracker.log_metric(run, name, figure)
+    if line is not None:
+        _register(settings, tracker, line, run)
+    return run
 
 
-def attach(settings: Settings, run: str, files: Sequence[Path]) -> None:
+def finish(settings: Settings, run: str, outcome: str, report: Sequence[Path]) -> None:
     """Keep the report with the run, and end it."""
     tracker = client(settings)
-    for file in files:
+    for file in report:
         tracker.log_artifact(run, str(file))
+    tracker.set_tag(run, OUTCOME, outcome)
     tracker.set_terminated(run)
 
 

@@ -4,7 +4,7 @@ It changes nothing but the canary's arm, and nothing at all when it could not lo
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import structlog
 
@@ -80,8 +80,3 @@ def _note(settings: Settings, release: int, reason: str, window: Window) -> None
     entry = {"at": now().isoformat(), "release": release, "reason": reason, "tallies": tallies}
     with (settings.logs / LOG).open("a") as file:
         file.write(json.dumps(entry) + "\n")
-
-
-def as_document(seen: Look) -> dict[str, object]:
-    """For JSON."""
-    return asdict(seen)

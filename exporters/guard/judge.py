@@ -58,7 +58,8 @@ def judge(champion: Tally, canary: Tally, share: float, guardrails: Guardrails) 
 
 
 def silent(champion: Tally, canary: Tally, share: float, guardrails: Guardrails) -> bool:
-    """Whether the canary said nothing where it should have answered many (P(0) = e^−expected)."""
+    """Whether the canary said nothing where it should have answered many (P(0) = e^−expected, for many users: of a
+    handful, none may be the canary's)."""
     expected = (champion.answers + champion.failed) * share / (1.0 - share)
     return canary.answers + canary.failed == 0 and expected >= guardrails.expected_silent
 
@@ -116,4 +117,9 @@ def _slow(champion: Tally, canary: Tally, guardrails: Guardrails) -> str:
         return ""
     if binomtest(late, canary.answers, TAIL, alternative="greater").pvalue >= guardrails.level:
         return ""
-    return f"p99 {1000 * p99(canary):.0f} ms over {canary.answers} answers, the champion's is {1000 * base:.0f} ms"
+    return f"p99 {_ms(p99(canary))} over {canary.answers} answers, the champion's is {_ms(base)}"
+
+
+def _ms(seconds: float) -> str:
+    last = LATENCY_BOUNDS_S[-1]
+    return f"{1000 * seconds:.0f} ms" if seconds <= last else f"more than {1000 * last:.0f} ms"

@@ -11,11 +11,12 @@ from perf.console import Json, console, finish
 
 def swap(
     items: Annotated[int, typer.Option(min=1000, help="size of both catalogues")] = 200_000,
-    trees: Annotated[str | None, typer.Option(help="forest of that size instead of the trained one: 100x64")] = None,
+    trees: Annotated[str, typer.Option(help="size of the forest; empty: the trained one")] = "100x64",
     swaps: Annotated[int, typer.Option(min=1)] = 20,
     rate: Annotated[float | None, typer.Option(min=0.1, max=1e6, help="requests/s, not a share of the knee")] = None,
     share: Annotated[float, typer.Option(min=0.05, max=1.0, help="of the knee")] = 0.5,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    samples: Annotated[Path | None, typer.Option(help="also write every request's times to this folder")] = None,
     save: Annotated[Path | None, typer.Option(help="also write the document there, and a .png beside it")] = None,
     as_json: Json = False,
 ) -> None:
@@ -26,6 +27,9 @@ def swap(
 
     forest = Trees.parse(trees) if trees else None
     measured = measure(load_settings(), items, forest, swaps, rate, share, seed, _report)
+    if samples is not None:
+        for number, cycle in enumerate(measured.swaps.cycles, 1):
+            cycle.outcome.save(samples / f"swap-{number:02}.npz")
     if save is not None:
         plot(measured.swaps, save.with_suffix(".png"))
     finish(measured.as_dict(), as_json, save)

@@ -91,7 +91,7 @@ class Textbook:
     def _rank(self, user: UserRow, found: Candidates) -> Candidates:
         features = read_items(self._feast, [item_id.decode() for item_id in found.ids.tolist()])
         assert found.retrieval is not None
-        inputs = (user.values, user.history, _context(user), found.keys, found.retrieval, features)
+        inputs: tuple[Any, ...] = (user.values, user.history, _context(user), found.keys, found.retrieval, features)
         named = {tensor.name: array[None] for tensor, array in zip(ASSEMBLE.inputs, inputs, strict=True)}
         objectives = self._score(self._assemble.run(None, named)[0].reshape(len(found.keys), -1))
         return Candidates(keys=found.keys, ids=found.ids, rules=found.rules, objectives=objectives)

@@ -14,13 +14,14 @@ from exporters.exact import ExactSearch
 from exporters.generation import Source
 from feature_repo.rows import unpack_user_row
 from feature_repo.vectors import Floats, Ints
-from perf.load.answer import NONE, Answer
+from perf.load.answer import UNDEGRADED, Answer
 from perf.swap.pair import STAMPS
 from perf.users import packed_rows
 from training.lines import Line
 from training.matrices import Graphs
 
 NEAREST = 2000  # 500 candidates are the nearest that may be sold to the user
+PART = 4  # of a small catalogue a quarter: more would hold half of any answer
 LEAST = 0.5
 
 
@@ -49,7 +50,7 @@ class Checker:
         if release not in self._nearest or any(not item_id.startswith(STAMPS[release]) for item_id in ids):
             return False
         rows = np.array([int(item_id[len(STAMPS[release]) :]) for item_id in ids], np.int64)
-        return answer.level != NONE or self._nearest[release].share(user, rows) >= LEAST
+        return answer.level not in UNDEGRADED or self._nearest[release].share(user, rows) >= LEAST
 
 
 def user_rows(settings: Settings, count: int) -> Floats:
@@ -58,10 +59,11 @@ def user_rows(settings: Settings, count: int) -> Floats:
     return np.stack([unpack_user_row(packed[number % len(packed)]).values for number in range(count)])
 
 
-def nearest(line: Line, source: Source, users: Floats, k: int = NEAREST) -> Nearest:
+def nearest(line: Line, source: Source, users: Floats) -> Nearest:
     """Exact search of the source for users [u, USER_WIDTH], by the line's own user tower."""
-    exact, first = ExactSearch(Graphs(line.folder).embed_users(users), min(k, source.items)), 0
+    k = min(NEAREST, source.items // PART)
+    exact, first = ExactSearch(Graphs(line.folder).embed_users(users), k), 0
     for table, vectors in source.chunks():
         exact.add(vectors, first)
         first += len(table)
-    return Nearest(rows=np.sort(exact.top(min(k, source.items)), axis=1))
+    return Nearest(rows=np.sort(exact.top(k), axis=1))

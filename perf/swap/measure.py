@@ -12,8 +12,9 @@ from perf.catalogue.source import SyntheticCatalogue, Trained
 from perf.load import OpenLoop, Target, find_knee
 from perf.stack import serving
 from perf.swap.check import Checker, nearest, user_rows
+from perf.swap.cycle import Swaps
 from perf.swap.pair import STAMPS, Rotated, make_pair, rotation
-from perf.swap.run import Swaps, swap_under_load
+from perf.swap.run import swap_under_load
 from perf.users import user_id
 from training.lines import Line, latest
 

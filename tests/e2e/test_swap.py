@@ -7,7 +7,10 @@ from deploy.settings import Settings
 from perf.swap.measure import measure
 from tests.ports import isolated_settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+]  # fmt: skip
 PORTS = ("api_port", "redis_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
 
 
@@ -20,4 +23,4 @@ def test_no_request_fails_and_no_answer_mixes_releases(settings: Settings, stack
     assert (figures["swaps"], figures["failed"], figures["mixed"]) == (2, 0, 0)
     assert isinstance(figures["requests"], int)
     assert figures["requests"] > 500
-    assert [swap.release for swap in measured.swaps.swaps] == [1, 2]
+    assert [cycle.release for cycle in measured.swaps.cycles] == [1, 2]

@@ -27,7 +27,7 @@ WIDTH, ROW_HEIGHT, COLUMNS = 10.2, 1.7, 4  # inches
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Figure, list[str]]]:
+def drawing(height: float) -> Iterator[tuple[Figure, list[str]]]:
     """A figure to draw on; its data URI is in the list when the block ends."""
     drawn: list[str] = []
     with rc_context(STYLE):
@@ -43,7 +43,7 @@ def days(activity: Activity) -> str:
     odd, empty = activity.odd_days, activity.empty_days
     volume = dict(sorted({**activity.days, **dict.fromkeys(empty, 0)}.items()))
     lower, upper = activity.limits
-    with _figure(2.1) as (figure, drawn):
+    with drawing(2.1) as (figure, drawn):
         axes = figure.subplots()
         axes.axhspan(max(lower, 0), upper, color=FILL, alpha=0.45, linewidth=0, label="usual")
         axes.plot(_dates(volume), list(volume.values()), color=LINE, linewidth=1.2)
@@ -58,7 +58,7 @@ def days(activity: Activity) -> str:
 
 def hours(activities: Mapping[str, Activity]) -> str:
     """Share of the rows by hour of the day, a panel for each table."""
-    with _figure(1.7) as (figure, drawn):
+    with drawing(1.7) as (figure, drawn):
         panels = figure.subplots(1, len(activities), sharey=True, squeeze=False)[0]
         for axes, (name, activity) in zip(panels, activities.items(), strict=True):
             share = np.array(activity.hours) / max(sum(activity.hours), 1)
@@ -71,7 +71,7 @@ def hours(activities: Mapping[str, Activity]) -> str:
 def distributions(found: Mapping[tuple[str, str], Distribution]) -> str:
     """Histograms between the fences; the dashed lines are the fences, outliers are counted beside them."""
     rows = -(-len(found) // COLUMNS)
-    with _figure(ROW_HEIGHT * rows) as (figure, drawn):
+    with drawing(ROW_HEIGHT * rows) as (figure, drawn):
         panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
         for axes, (key, distribution) in zip(panels, found.items(), strict=False):
             _histogram(axes, " ".join(key), distribution)
