@@ -8,7 +8,7 @@ import typer
 
 from deploy.settings import load_settings
 from exporters.commands.console import Json, finish, report, say
-from exporters.errors import ServerError
+from exporters.errors import ExportError
 from exporters.guard.ramp import EVERY_S, HOLD_S, STEPS
 
 STOPPED = 3
@@ -58,7 +58,7 @@ def guard(
     while True:
         try:
             seen = look(settings, guardrails)
-        except ServerError as error:
+        except ExportError as error:
             if once:
                 raise
             say(f"not looked: {error}")
@@ -73,7 +73,6 @@ def guard(
 
 def exposures(as_json: Json = False) -> None:
     """Whether the arms got their shares of the users since the record last changed; exit code 3 on an alarm."""
-    from exporters.errors import ExportError
     from exporters.guard.exposures import exposures as read
     from exporters.traffic import TrafficStore
 
