@@ -8,6 +8,7 @@
 from collections.abc import Callable
 
 import typer
+from rich.markup import escape
 
 from deploy.settings import SettingsError
 from exporters.commands import releases, rollout, traffic, upkeep
@@ -45,7 +46,7 @@ def main() -> None:
     try:
         app()
     except (ExportError, DataError, SettingsError) as error:
-        console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         raise SystemExit(2) from None
 
 

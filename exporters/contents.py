@@ -27,7 +27,7 @@ def require_content(path: Path) -> None:
     """Raise ManifestError when a file is not what its suffix says."""
     try:
         LOOKS[path.suffix](path)
-    except (ValueError, OSError, EOFError, struct.error, DecodeError) as error:
+    except (ValueError, OSError, EOFError, RecursionError, struct.error, DecodeError) as error:
         raise ManifestError(f"{path}: not a {path.suffix} file that a release may hold: {error}") from None
 
 
@@ -66,8 +66,10 @@ def _repeated(value: object) -> bool:
 
 def _npy(path: Path) -> None:
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.memmap):
         raise ValueError("it is an archive")
+    if array.offset + array.nbytes != path.stat().st_size:
+        raise ValueError("something follows the array")
 
 
 def _json(path: Path) -> None:

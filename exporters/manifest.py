@@ -1,21 +1,20 @@
 """`releases/N/manifest.json`: what a release is, and the hash of every file of it."""
 
 import hashlib
+import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deploy.settings import ROOT
 from exporters.errors import ManifestError
 
 FILE = "manifest.json"
 SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json")  # what a release may hold; no pickle
-
-
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(\.[a-z]{1,8})?$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(onnx|tl|faiss|npy|json)$")]
 
 
 class _Part(BaseModel):
@@ -75,6 +74,15 @@ class Manifest(_Part):
     parent: int | None = None
     git_revision: str | None = None
     created_at: datetime
+
+    @model_validator(mode="after")
+    def _names(self) -> "Manifest":
+        for name, slot in self.slots.items():
+            if not re.fullmatch(rf"{re.escape(name)}(_[0-9a-f]{{8}})?", slot.model):
+                raise ValueError(
+                    f"slots.{name}.model is {slot.model!r}; it is the slot's name, or that and its contract"
+                )
+        return self
 
     def version(self, slot: str) -> int:
         """The version that fills a slot."""

@@ -11,7 +11,7 @@ from exporters.contents import index_head, require_content
 from exporters.errors import ManifestError
 from exporters.manifest import FILE, Manifest, Slot, read, sha256
 from exporters.signing import SIGNATURE
-from model_repository.contract import CANDIDATE_SEARCH, ITEM_TOWER, MODELS, USER_TOWER
+from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, USER_TOWER
 
 TABLE = "table.json"
 SLOTS = frozenset(model.name for model in MODELS)
@@ -38,13 +38,17 @@ def verify(folder: Path) -> Manifest:
 
 
 def _require_plain(folder: Path) -> None:
-    for path in (folder, folder / FILE):
-        if path.is_symlink():
-            raise ManifestError(f"{path}: a release holds plain files and folders, not links")
+    if folder.is_symlink():
+        raise ManifestError(f"{folder}: a release holds plain files and folders, not links")
+    for path in (folder / FILE, folder / SIGNATURE):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise ManifestError(f"{path}: a release holds plain files, not links, pipes or folders")
 
 
 def _require_listing(folder: Path, slot: Slot, where: str) -> None:
-    """The slot's files, their sizes, then their hashes: what is cheap to see is seen first."""
+    """The slot's files, its artifact among them, their sizes, then their hashes: the cheap is looked at first."""
+    if (artifact := BY_NAME[folder.name].artifact) not in slot.files:
+        raise ManifestError(f"{where} has no {artifact}")
     if folder.is_symlink() or not folder.is_dir():
         raise ManifestError(f"{where} is missing or not a folder")
     found = {path.name: path for path in folder.iterdir()}
@@ -67,7 +71,9 @@ def _require_fit(folder: Path, manifest: Manifest) -> None:
     """Towers, table and index are of one line and one generation."""
     number, candidates = manifest.release, folder / CANDIDATE_SEARCH.name
     digest = tower_digest(folder)
-    table = json.loads((candidates / TABLE).read_bytes())
+    table = json.loads((candidates / TABLE).read_bytes()) if (candidates / TABLE).is_file() else None
+    if not isinstance(table, dict):
+        raise ManifestError(f"release {number}: {candidates.name}/{TABLE} is missing or not an object")
     _, items, _ = index_head(candidates / CANDIDATE_SEARCH.artifact)
     facts = {
         "the towers' digest": (digest, manifest.tower_digest),

@@ -25,12 +25,12 @@ def give_way() -> None:
 
 def report(step: str) -> None:
     """One step of a longer command."""
-    console.print(f"  [dim]{step}[/dim]")
+    console.print(f"  {step}", style="dim", markup=False)
 
 
 def say(text: str) -> None:
     """A sentence to a person."""
-    console.print(text, highlight=False)
+    console.print(text, highlight=False, markup=False)
 
 
 def show_rows(rows: Sequence[Mapping[str, object]]) -> None:

@@ -93,10 +93,10 @@ def show(number: int, as_json: Json = False) -> None:
 
 
 def verify(number: int, as_json: Json = False) -> None:
-    """Check every file of a release against its manifest."""
-    from exporters.verify import verify as verify_release
+    """Check that a release is what its manifest says, of this schema, and signed where a key is set."""
+    from exporters.publish import require_servable
 
-    manifest = verify_release(load_settings().releases / str(number))
+    manifest = require_servable(load_settings(), number)
     files = sum(len(slot.files) for slot in manifest.slots.values())
     say(f"release {number}: {files} files are what the manifest says")
     finish({"release": number, "files": files}, as_json)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from deploy.local.processes import groups
@@ -22,6 +23,7 @@ from deploy.settings import ROOT, Settings, child_environment
 from exporters.build import build_release
 from exporters.errors import BusyError, ExportError, ServerError, TrafficError
 from exporters.lock import publishing
+from exporters.manifest import FILE, file_entries, read
 from exporters.publish import publish, restore, stage
 from exporters.repository import installed
 from exporters.retire import retire
@@ -195,7 +197,7 @@ def test_a_release_that_triton_cannot_load_is_taken_out_again(settings: Settings
     try:
         spoil(settings, number)
         before = TrafficStore(settings).require().sequence
-        with pytest.raises(ExportError):
+        with pytest.raises(ServerError, match="Triton refused to load candidates"):
             publish(settings, number, quiet)
         assert ("candidates", number) not in set(installed(settings.runtime_repository))
         assert_the_champion_serves(settings, api, before)
@@ -204,18 +206,12 @@ def test_a_release_that_triton_cannot_load_is_taken_out_again(settings: Settings
 
 
 def spoil(settings: Settings, number: int) -> None:
-    """An index of one vector too few, with a manifest that says it should be so."""
-    import faiss
-
-    from exporters.manifest import FILE, file_entries, read
-
+    """Keys of one item too few, with a manifest that says it should be so: only the backend sees it."""
     folder = settings.releases / str(number)
-    path = folder / "candidates" / "index.faiss"
-    index = faiss.read_index(str(path))
-    other = faiss.IndexFlatIP(index.d)
-    other.add(index.reconstruct_n(0, index.ntotal - 1))
+    path = folder / "candidates" / "keys.npy"
+    keys = np.load(path)
     path.unlink()
-    faiss.write_index(other, str(path))
+    np.save(path, keys[:-1])
     manifest = read(folder)
     slot = manifest.slots["candidates"].model_copy(update={"files": file_entries(folder / "candidates")})
     changed = manifest.model_copy(update={"slots": manifest.slots | {"candidates": slot}})

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -238,6 +238,26 @@ def test_a_wrong_query_is_refused(kernel: ModuleType, folder: Path, query: Float
 def test_files_of_different_sizes_are_refused(kernel: ModuleType, folder: Path) -> None:
     np.save(folder / "keys.npy", np.load(folder / "keys.npy")[:-1])
     with pytest.raises(kernel.CatalogueError, match="says 300 items"):
+        kernel.Catalogue(folder, K)
+
+
+@pytest.mark.parametrize("folder", ["flat"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("keys", lambda array: array.astype(np.int32)),
+        ("keys", lambda array: array[:, None]),
+        ("ids", lambda array: array.astype(np.uint16)),
+        ("rules", lambda array: array.astype(np.float64)),
+        ("rules", lambda array: array[:, :-1]),
+        ("regions", lambda array: array.astype(np.uint32)),
+    ],
+)
+def test_a_table_of_another_type_or_shape_is_refused(
+    kernel: ModuleType, folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    np.save(folder / f"{name}.npy", change(np.load(folder / f"{name}.npy")))
+    with pytest.raises(kernel.CatalogueError, match=rf"{name}\.npy (is|has) "):
         kernel.Catalogue(folder, K)
 
 

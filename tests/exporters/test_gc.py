@@ -1,5 +1,6 @@
 """gc removes what nobody needs, and nothing else; it never guesses."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from exporters.traffic import TrafficStore
 from model_repository.traffic import HEARTBEAT_TTL_S, Heartbeat, heartbeat_key
 from tests.exporters.releases import write_release
 from tests.ports import isolated_settings
-from training.lines import FACTS, ITEM_TOWER, USER_TOWER, write_json
+from training.lines import FACTS, ITEM_TOWER, USER_TOWER, new_line, write_json
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,55 @@ def test_listed_and_newest_stay(settings: Settings) -> None:
     assert left(settings) == [1, 4, 6]
 
 
+@pytest.mark.parametrize("keep", [3, 6, 9])
+def test_so_many_of_the_newest_stay(settings: Settings, keep: int) -> None:
+    publish(settings, 1)
+    collect(settings, keep=keep)
+    assert left(settings) == sorted({1, *range(max(7 - keep, 1), 7)})
+
+
+def test_the_newest_always_stays(settings: Settings) -> None:
+    """Its number would be given away again."""
+    publish(settings, 1, 4)
+    collect(settings, keep=0)
+    assert left(settings) == [1, 4, 6]
+
+
+def test_a_training_that_runs_keeps_its_draft(settings: Settings) -> None:
+    publish(settings, 1, 4)
+    with new_line(settings.lines) as line:
+        write_json(line.folder / FACTS, {"line": 4})
+        collect(settings)
+    assert (settings.lines / "4").is_dir()
+
+
+def test_versions_of_nobody_are_said_with_the_bytes_they_give_back(settings: Settings) -> None:
+    """A version's files are links to its release's: both must go before a byte is free."""
+    publish(settings, 1, 4)
+    explicit = settings.model_copy(update={"triton_control": "explicit"})
+    for number in (2, 4):
+        version = settings.runtime_repository / "candidates" / str(number)
+        version.mkdir(parents=True)
+        for file in (settings.releases / str(number) / "candidates").iterdir():
+            os.link(file, version / file.name)
+    whole = collect(explicit, keep=1, dry_run=True)
+    assert [path for path in whole.paths if "repository" in path] == ["model_repository/candidates/2"]
+    assert whole.bytes == collect(settings, keep=1, dry_run=True).bytes + sum(
+        file.stat().st_size for file in (settings.releases / "2" / "candidates").iterdir()
+    )
+    assert collect(explicit, keep=6, dry_run=True).bytes == 0
+
+
+def test_drafts_and_names_without_a_version_leave_the_repository(settings: Settings) -> None:
+    publish(settings, 1, 4)
+    draft, empty = (settings.runtime_repository / name for name in ("ranker/.version-x", "ranker_0a0a0a0a"))
+    for folder in (draft, draft.with_name("1"), empty):
+        folder.mkdir(parents=True)
+    (empty / "config.pbtxt").write_text("")
+    collect(settings, keep=6)
+    assert sorted(path.name for path in settings.runtime_repository.rglob("*")) == ["1", "ranker"]
+
+
 def test_a_dry_run_removes_nothing(settings: Settings) -> None:
     publish(settings, 1, 4)
     assert collect(settings, keep=1, dry_run=True).paths == ("releases/2", "releases/3", "releases/5")
@@ -88,13 +138,13 @@ def test_lines_go_with_their_last_release(settings: Settings) -> None:
 def test_drafts_mirrors_and_embeddings_of_nobody_go(settings: Settings) -> None:
     publish(settings, 1, 4)
     kept = read(settings.releases / "4").tower_digest
-    for path in (settings.releases / ".release-x", settings.lines / ".line-x", settings.embeddings / "old"):
+    for path in (settings.releases / ".release-x", settings.lines / ".line-x-gone", settings.embeddings / "old"):
         path.mkdir(parents=True)
     (settings.embeddings / kept).mkdir()
     for number in (2, 4):
         (settings.workspace / f"popular-{number}.json").write_text("{}")
     found = collect(settings, keep=6)
-    assert found.paths == ("embeddings/old", "lines/.line-x", "popular-2.json", "releases/.release-x")
+    assert found.paths == ("embeddings/old", "lines/.line-x-gone", "popular-2.json", "releases/.release-x")
     assert (settings.embeddings / kept).is_dir()
     assert (settings.workspace / "popular-4.json").is_file()
 

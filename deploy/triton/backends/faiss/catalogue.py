@@ -20,7 +20,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 Place = Callable[[faiss.Index], faiss.Index]
 GPU_DEPTH = 2048  # GPU FAISS selects at most this many (GpuIndex.h, getMaxKSelection)
-TABLES = ("keys", "ids", "rules", "regions")
+TABLES = {"keys": ("i8", 1), "ids": ("u1", 2), "rules": ("f4", 2), "regions": ("u8", 2)}  # type, dimensions
 
 
 class CatalogueError(ValueError):
@@ -141,6 +141,10 @@ class Catalogue:
     def _check(self) -> None:
         tables = self._table | self._features.blocks
         sizes = {"index.faiss": self.size} | {f"{name}.npy": len(array) for name, array in tables.items()}
+        for name, (kind, dimensions) in TABLES.items():
+            _require_shape(name, self._table[name], kind, dimensions)
+        if (width := self._table["rules"].shape[1]) != len(self.facts["rule_columns"]):
+            raise CatalogueError(f"rules.npy has {width} columns, table.json names {len(self.facts['rule_columns'])}")
         if self._gpu and self.k > GPU_DEPTH:
             raise CatalogueError(f"a GPU finds at most {GPU_DEPTH} candidates, the model's width is {self.k}")
         if set(sizes.values()) != {self.facts["items"]}:
@@ -189,6 +193,13 @@ def _map(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise CatalogueError(f"{path.name}: {error}") from None
     return array
+
+
+def _require_shape(name: str, array: np.ndarray, kind: str, dimensions: int) -> None:
+    if array.dtype != np.dtype(kind) or array.ndim != dimensions:
+        raise CatalogueError(
+            f"{name}.npy is {array.dtype} {array.shape}, expected {np.dtype(kind)} in {dimensions} dimensions"
+        )
 
 
 def selector_of(allowed: np.ndarray) -> faiss.IDSelector:
