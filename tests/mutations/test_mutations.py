@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,29 +42,34 @@ MUTATIONS = [read(path) for path in sorted(FOLDER.glob("*.patch"))]
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources, to be changed."""
-    folder = tmp_path_factory.mktemp("mutated") / "repository"
-    shutil.copytree(ROOT, folder, ignore=ELSEWHERE)
-    return folder
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[str]]]:
+    """What each patch led to, by its name; two at a time, each in a copy of the sources of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        folder = tmp_path_factory.mktemp("mutated")
+        yield {one.path.stem: pool.submit(outcome, one, folder / one.path.stem) for one in MUTATIONS}
 
 
-def apply(copy: Path, patch: Path, *options: str) -> None:
-    command = ["git", "apply", "--whitespace=nowarn", *options, str(patch)]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{patch.name} no longer fits the code it changes: {done.stderr}"
-
-
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.path.stem)
-def test_without_its_protection_the_test_fails(mutation: Mutation, copy: Path) -> None:
-    apply(copy, mutation.path)
+def outcome(mutation: Mutation, copy: Path) -> str:
+    """Empty when the test failed as it should, else what happened instead."""
+    shutil.copytree(ROOT, copy, ignore=ELSEWHERE)
     try:
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.test]
-        ended = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-        assert ended.returncode == FAILED, ended.stdout[-2000:] + ended.stderr[-2000:]
+        applied = run(copy, "git", "apply", "--whitespace=nowarn", str(mutation.path))
+        if applied.returncode:
+            return f"the patch no longer fits the code it changes: {applied.stderr}"
+        test = run(copy, sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.test)
+        return "" if test.returncode == FAILED else test.stdout[-2000:] + test.stderr[-2000:]
     finally:
-        apply(copy, mutation.path, "--reverse")
+        shutil.rmtree(copy)
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.path.stem)
+def test_without_its_protection_the_test_fails(mutation: Mutation, ended: dict[str, Future[str]]) -> None:
+    assert ended[mutation.path.stem].result() == ""
 
 
 def test_every_fault_of_the_releases_has_a_patch() -> None:
