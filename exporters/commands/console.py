@@ -14,13 +14,12 @@ Json = Annotated[bool, typer.Option("--json", help="last line of stdout is one J
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would change")]
 Reason = Annotated[str, typer.Option(help="why, for the record and the logs")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="seconds to wait for another publisher")]
-NICE = 10
 console = Console(stderr=True)
 
 
 def give_way() -> None:
-    """Let what serves on this machine go first: publishing has time, an answer has not."""
-    os.nice(NICE)
+    """Run only while nothing that serves on this machine wants to: publishing has time, an answer has not."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def report(step: str) -> None:

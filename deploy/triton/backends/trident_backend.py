@@ -6,16 +6,32 @@ not read is an error, because silently ignoring it would make this runtime and t
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
+
+
+def gently(load: Callable[[], T]) -> T:
+    """Load in a thread that runs only while nothing that serves wants to; it has time, an answer has not.
+
+    The priority is the thread's alone and ends with it. Threads that `load` starts inherit it: let it start none.
+    """
+
+    def give_way() -> None:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+        return thread.submit(load).result()
 
 
 class ConfigError(ValueError):

@@ -12,9 +12,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from forest import Forest  # noqa: E402
 from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
-from trident_backend import Arrays, ConfigError, ModelArgs, answer  # noqa: E402
+from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently  # noqa: E402
 
 # fil_backend src/shared_state.h, RapidsSharedState::load
 PARAMETERS = {
@@ -44,7 +43,8 @@ class TritonPythonModel:
     def _on_cpu(self) -> Any:
         threads = self._args.integer("cpu_nthread", -1, least=-1)
         cores = os.cpu_count() or 1
-        return Forest(self._args.file("checkpoint.tl"), cores if threads < 1 else threads)
+        checkpoint = self._args.file("checkpoint.tl")
+        return gently(lambda: _forest(checkpoint, cores if threads < 1 else threads))
 
     def _on_gpu(self, device: int) -> Any:
         layout, chunk = self._args.parameter("layout", LAYOUTS[0]), self._args.integer("chunk_size", 0)
@@ -57,3 +57,10 @@ class TritonPythonModel:
         found = self._args.parameter(key, "(missing)")
         if found != value:
             raise ConfigError(f"model {self._args.name}: parameter {key} is {found!r}; only {value!r} is served here")
+
+
+def _forest(checkpoint: str, threads: int) -> Any:
+    """Import oneDAL, which takes most of the time, and convert the forest for it."""
+    from forest import Forest
+
+    return Forest(checkpoint, threads)
