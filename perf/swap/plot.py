@@ -45,6 +45,7 @@ def _each(axes: Any, swaps: Swaps) -> None:
     for name, color in (("steady_ms", STEADY), ("swap_ms", SWAP)):
         p99 = [quantile(getattr(cycle, name), 0.99) for cycle in swaps.cycles]
         axes.plot(numbers, p99, "o", color=color, label={"steady_ms": "before", "swap_ms": "during"}[name])
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="swap", title="dashed: limit of the median swap")
     axes.legend(frameon=False)
 

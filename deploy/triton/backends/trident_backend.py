@@ -27,11 +27,13 @@ def gently(load: Callable[[], T]) -> T:
     The priority is the thread's alone and ends with it. Threads that `load` starts inherit it: let it start none.
     """
 
-    def give_way() -> None:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
     with ThreadPoolExecutor(1, initializer=give_way) as thread:
         return thread.submit(load).result()
+
+
+def give_way() -> None:
+    """From now on this thread runs only while nothing else wants to: on its way up or down, not while it serves."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 class ConfigError(ValueError):

@@ -14,7 +14,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from catalogue import Catalogue, Place  # noqa: E402
 from gpu_index import STORAGE, to_gpu  # noqa: E402
-from trident_backend import Arrays, ModelArgs, answer, gently  # noqa: E402
+from trident_backend import Arrays, ModelArgs, answer, gently, give_way  # noqa: E402
 
 PARAMETERS = {  # ours: NVIDIA's container has no FAISS backend
     "omp_threads": "threads FAISS may use for one batch; default 1",
@@ -33,6 +33,10 @@ class TritonPythonModel:
         threads = self._args.integer("omp_threads", 1, least=1)
         self._args.file("index.faiss")
         self._catalogue = gently(lambda: Catalogue(self._args.folder, k, self._place(), threads))
+
+    def finalize(self) -> None:
+        """Shut down behind what still serves."""
+        give_way()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Search all queued requests as one batch."""

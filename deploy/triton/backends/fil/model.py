@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
-from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently  # noqa: E402
+from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, give_way  # noqa: E402
 
 # fil_backend src/shared_state.h, RapidsSharedState::load
 PARAMETERS = {
@@ -34,6 +34,10 @@ class TritonPythonModel:
         self._require("model_type", "treelite_checkpoint")
         self._require("is_classifier", "false")
         self._forest = self._on_cpu() if self._args.gpu is None else self._on_gpu(self._args.gpu)
+
+    def finalize(self) -> None:
+        """Shut down behind what still serves."""
+        give_way()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Score all queued requests in one call."""

@@ -8,7 +8,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import onnxruntime as ort
-from trident_backend import Arrays, ConfigError, ModelArgs, answer
+from trident_backend import Arrays, ConfigError, ModelArgs, answer, give_way
 
 CUDA = "CUDAExecutionProvider"
 # onnxruntime_backend src/onnxruntime.cc, ModelState::ModelState
@@ -35,6 +35,10 @@ class TritonPythonModel:
         self._outputs = self._args.tensors("output")
         self._check("input", self._args.tensors("input"), [i.name for i in self._session.get_inputs()])
         self._check("output", self._outputs, [o.name for o in self._session.get_outputs()])
+
+    def finalize(self) -> None:
+        """Shut down behind what still serves."""
+        give_way()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all queued requests as one batch."""
