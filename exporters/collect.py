@@ -48,13 +48,12 @@ def collect(settings: Settings, keep: int = KEEP, dry_run: bool = False) -> Coll
 
 def _unneeded(settings: Settings, store: TrafficStore, keep: int) -> Iterator[Path]:
     numbers, traffic = release_numbers(settings.releases), store.require()
-    called = {number for beat in store.heartbeats() for number in beat.releases}
-    kept = {served.release for served in traffic.releases} | called | set(numbers[-max(keep, 1) :])
+    kept = traffic.listed | store.called() | set(numbers[-max(keep, 1) :])
     yield from settings.releases.glob(".release-*")
     yield from settings.lines.glob(".line-*-gone")
     yield from (settings.releases / str(number) for number in numbers if number not in kept)
     for mirror in settings.workspace.glob("popular-*.json"):
-        if mirror.stem.removeprefix("popular-") not in {str(served.release) for served in traffic.releases}:
+        if mirror.stem.removeprefix("popular-") not in set(map(str, traffic.listed)):
             yield mirror
     manifests = [manifest for number in kept & set(numbers) if (manifest := _manifest(settings, number))]
     needed = {manifest.line for manifest in manifests} | {served.line for served in traffic.releases}

@@ -133,8 +133,7 @@ def restore(settings: Settings) -> Traffic:
 def published(settings: Settings) -> list[int]:
     """Finished releases of the workspace that its traffic record names."""
     traffic = TrafficStore(settings).mirrored()
-    carried = {served.release for served in traffic.releases} if traffic else set()
-    return [number for number in release_numbers(settings.releases) if number in carried]
+    return [number for number in release_numbers(settings.releases) if traffic and number in traffic.listed]
 
 
 def unpublished(settings: Settings, line: Line) -> int | None:
@@ -170,8 +169,7 @@ def served(manifest: Manifest, endpoints: Sequence[str]) -> ServedRelease:
 def in_use(settings: Settings, store: TrafficStore) -> set[ServedModel]:
     """Model versions that a listed release needs, or one that some orchestrator may still call. Raises ExportError."""
     traffic = store.read()
-    numbers = {served.release for served in traffic.releases} if traffic else set()
-    numbers |= {number for beat in store.heartbeats() for number in beat.releases}
+    numbers = store.called() | (traffic.listed if traffic else frozenset())
     return set().union(*(needed(read(settings.releases / str(number))) for number in numbers))
 
 
@@ -217,7 +215,7 @@ def _loadable(settings: Settings, traffic: Traffic) -> dict[int, Manifest]:
 def _restored(before: Traffic, manifests: dict[int, Manifest], url: str) -> Traffic:
     kept = tuple(served(manifest, (url,)) for manifest in manifests.values())
     champions = tuple(number for number in before.champions if number in manifests)
-    dropped = sorted({r.release for r in before.releases} - set(manifests))
+    dropped = sorted(before.listed - set(manifests))
     reason = f"releases {dropped} can no longer be served" if dropped else ""
     change = Change(action="restore", reason=reason, at=now())
     return before.model_copy(update={"releases": kept, "champions": champions, "changed": change})

@@ -115,7 +115,7 @@ def rollback_target(traffic: Traffic) -> int | None:
         return max(served.release for served in traffic.releases if served.line == other.line)
     if known:
         return known[0].release
-    return max((served.release for served in traffic.releases if served.release < champion.release), default=None)
+    return max((number for number in traffic.listed if number < champion.release), default=None)
 
 
 def _champion(traffic: Traffic) -> Arm:
@@ -138,7 +138,7 @@ def _require(traffic: Traffic, release: int) -> None:
 
 
 def _choice(traffic: Traffic, besides: Iterable[int] = ()) -> str:
-    valid = sorted(served.release for served in traffic.releases if served.release not in besides)
+    valid = sorted(traffic.listed.difference(besides))
     return f"published are {valid}" if valid else "no other release is published"
 
 

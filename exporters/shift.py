@@ -30,12 +30,5 @@ def shift(settings: Settings, step: Step, force: bool = False) -> Traffic:
         return after
 
     traffic = store.change(checked)
-    follow(settings, line_of(traffic, CHAMPION), line_of(traffic, CANARY))
+    follow(settings, traffic.line(CHAMPION), traffic.line(CANARY))
     return traffic
-
-
-def line_of(traffic: Traffic, variant: str) -> int | None:
-    """The line that an arm serves."""
-    arm = traffic.arm(variant)
-    served = traffic.served(arm.release) if arm else None
-    return served.line if served else None

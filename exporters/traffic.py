@@ -4,7 +4,9 @@ Every change is read → change → write under Redis's WATCH: of two writers, t
 earlier one wrote.
 """
 
+import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 
 from deploy.settings import Settings
 from exporters.errors import ServerError, TrafficError
-from model_repository.traffic import HEARTBEATS, TRAFFIC_KEY, Heartbeat, Popular, Traffic, popular_key
+from model_repository.traffic import HEARTBEATS, MIRROR, TRAFFIC_KEY, Heartbeat, Popular, Traffic, popular_key
 
 TRIES = 20  # of a write, while others write as well
 Step = Callable[[Traffic | None], Traffic]
@@ -28,7 +30,7 @@ class TrafficStore:
     def __init__(self, settings: Settings) -> None:
         self._redis = redis.Redis.from_url(settings.redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
         self._url = settings.redis_url
-        self._mirror = settings.workspace / "traffic.json"
+        self._mirror = settings.workspace / MIRROR
         self._popular = settings.workspace
 
     def read(self) -> Traffic | None:
@@ -63,7 +65,7 @@ class TrafficStore:
                     pipeline.multi()
                     pipeline.set(TRAFFIC_KEY, after.model_dump_json())
                     pipeline.execute()
-                    replace_file(self._mirror, after.model_dump_json(indent=2))
+                    self._keep(after)
                     return after
         raise ServerError(f"Redis at {self._url}: the traffic record changed {TRIES} times under us; try again")
 
@@ -98,8 +100,18 @@ class TrafficStore:
                 beats.append(Heartbeat.model_validate_json(content or b""))
         return beats
 
+    def called(self) -> set[int]:
+        """Releases that some orchestrator may still call."""
+        return {number for beat in self.heartbeats() for number in beat.releases}
+
     def _popular_file(self, release: int) -> Path:
         return self._popular / f"popular-{release}.json"
+
+    def _keep(self, written: Traffic) -> None:
+        """Mirror it, unless a later writer was quicker to."""
+        held = self.mirrored()
+        if held is None or held.sequence < written.sequence:
+            replace_file(self._mirror, written.model_dump_json(indent=2))
 
     def _newest(self, stored: object) -> Traffic | None:
         mirrored = self.mirrored()
@@ -130,7 +142,7 @@ def now() -> datetime:
 
 
 def replace_file(path: Path, content: str) -> None:
-    """Write a file whole: readers see the old content or the new, never a part."""
-    draft = path.with_name(f".{path.name}.draft")
+    """Write a file whole: readers see the old content or the new, never a part; writers do not meet in a draft."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.draft")
     draft.write_text(content)
     draft.rename(path)

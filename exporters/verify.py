@@ -3,7 +3,6 @@
     listing (nothing more, nothing less, no links) → sizes → SHA-256 → contents → towers, table and index fit
 """  # fmt: skip
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from exporters.errors import ManifestError
 from exporters.manifest import FILE, Manifest, Slot, read, sha256
 from exporters.signing import SIGNATURE
 from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, USER_TOWER
+from training.lines import tower_digest
 
 TABLE = "table.json"
 SLOTS = frozenset(model.name for model in MODELS)
@@ -70,7 +70,7 @@ def _require_listing(folder: Path, slot: Slot, where: str) -> None:
 def _require_fit(folder: Path, manifest: Manifest) -> None:
     """Towers, table and index are of one line and one generation."""
     number, candidates = manifest.release, folder / CANDIDATE_SEARCH.name
-    digest = tower_digest(folder)
+    digest = tower_digest(*(folder / tower.name / tower.artifact for tower in (USER_TOWER, ITEM_TOWER)))
     table = json.loads((candidates / TABLE).read_bytes()) if (candidates / TABLE).is_file() else None
     if not isinstance(table, dict):
         raise ManifestError(f"release {number}: {candidates.name}/{TABLE} is missing or not an object")
@@ -85,11 +85,3 @@ def _require_fit(folder: Path, manifest: Manifest) -> None:
     for what, (found, expected) in facts.items():
         if found != expected:
             raise ManifestError(f"release {number}: {what} is {found}, its manifest says {expected}")
-
-
-def tower_digest(folder: Path) -> str:
-    """Identity of the embedding space of a release's towers, as `training.lines.Line.tower_digest`."""
-    digest = hashlib.sha256()
-    for model in (USER_TOWER, ITEM_TOWER):
-        digest.update((folder / model.name / model.artifact).read_bytes())
-    return digest.hexdigest()[:16]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from model_repository.contract import CANDIDATES
 
 TRAFFIC_KEY = "traffic"
+MIRROR = "traffic.json"  # of the workspace; whoever writes or follows the record keeps it there as well
 HEARTBEATS = "orchestrator:"  # prefix of the heartbeats' keys
 HEARTBEAT_EVERY_S = 1.0
 HEARTBEAT_TTL_S = 15  # a killed orchestrator stops counting after this
@@ -83,10 +84,9 @@ class Traffic(_Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Traffic":
-        known = {served.release for served in self.releases}
-        missing = sorted({arm.release for arm in self.arms} - known)
+        missing = sorted(self.carried - self.listed)
         if missing:
-            raise ValueError(f"arms name releases {missing}, the record holds {sorted(known)}")
+            raise ValueError(f"arms name releases {missing}, the record holds {sorted(self.listed)}")
         total = sum(arm.share for arm in self.arms)
         if abs(total - 1.0) > 1e-9:
             raise ValueError(f"shares sum to {total}, expected 1")
@@ -103,9 +103,20 @@ class Traffic(_Record):
         """Releases that users are sent to."""
         return frozenset(arm.release for arm in self.arms)
 
+    @property
+    def listed(self) -> frozenset[int]:
+        """Releases that are loaded."""
+        return frozenset(served.release for served in self.releases)
+
     def served(self, release: int) -> ServedRelease | None:
         """What the record says of a release."""
         return next((served for served in self.releases if served.release == release), None)
+
+    def line(self, variant: str) -> int | None:
+        """The line that an arm serves."""
+        arm = self.arm(variant)
+        served = self.served(arm.release) if arm else None
+        return served.line if served else None
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ def add_operations(app: FastAPI, service: Service) -> None:
         """A traffic record is known and every model it serves is ready on one of its servers."""
         found = await service.readiness()
         plan = service.traffic.plan
-        releases = sorted({arm.release for arm in plan.record.arms}) if plan else []
+        releases = sorted(plan.record.carried) if plan else []
         content = {
             "status": "not ready" if found.reasons else "ready",
             "reasons": found.reasons,

@@ -41,7 +41,7 @@ class Pulse:
     def _heartbeat(self) -> Heartbeat:
         plans = self._traffic.in_use()
         releases = {number for plan in plans for number in plan.record.carried}
-        listed = {served.release for plan in plans for served in plan.record.releases}
+        listed = {number for plan in plans for number in plan.record.listed}
         TALLIES.keep(listed)
         return Heartbeat(
             instance=self.instance,

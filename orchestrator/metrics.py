@@ -14,25 +14,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-LATENCY_BUCKETS_S = (
-    0.0005,
-    0.001,
-    0.002,
-    0.003,
-    0.005,
-    0.0075,
-    0.01,
-    0.015,
-    0.02,
-    0.03,
-    0.05,
-    0.075,
-    0.1,
-    0.15,
-    0.25,
-    0.5,
-    1.0,
-)
+from model_repository.traffic import LATENCY_BOUNDS_S
+
+LATENCY_BUCKETS_S = (0.0005, *LATENCY_BOUNDS_S)  # stages are shorter than whole answers
 AGE_BUCKETS_S = (60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 48 * 3600.0, 7 * 24 * 3600.0)
 REGISTRY = CollectorRegistry()
 

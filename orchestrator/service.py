@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from model_repository.traffic import HEARTBEAT_EVERY_S
+from model_repository.traffic import HEARTBEAT_EVERY_S, MIRROR
 from orchestrator.fleet import Connect, Fleet
 from orchestrator.heartbeat import Pulse
 from orchestrator.items import Items
@@ -142,7 +142,7 @@ def build(
 ) -> Service:
     """Wire a service. `folder` holds the mirrors, `impressions` is the log file; all I/O comes from the arguments."""
     writer = Writer(store, impressions, policy.log_queue)
-    traffic = TrafficFollower(store, folder / "traffic.json", LINGER * policy.deadline_s)
+    traffic = TrafficFollower(store, folder / MIRROR, LINGER * policy.deadline_s)
     popular = PopularFollower(store, folder)
     users = Users(store, traffic, writer, policy)
     fleet = Fleet(connect, policy.breaker)

@@ -217,8 +217,7 @@ class TrafficFollower:
         return False
 
     def _objection(self, record: Traffic) -> str | None:
-        served = {arm.release for arm in record.arms}
-        if any(r.schema_hash != SCHEMA.hash for r in record.releases if r.release in served):
+        if any(r.schema_hash != SCHEMA.hash for r in record.releases if r.release in record.carried):
             return "another_schema"
         if self.plan is not None and record.sequence < self.plan.record.sequence:
             return "older"

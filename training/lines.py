@@ -44,11 +44,13 @@ class Line:
 
     @property
     def tower_digest(self) -> str:
-        """Identity of the embedding space: 16 hex digits over both towers' graphs."""
-        digest = hashlib.sha256()
-        for name in (USER_TOWER, ITEM_TOWER):
-            digest.update((self.folder / name).read_bytes())
-        return digest.hexdigest()[:16]
+        """Identity of its embedding space."""
+        return tower_digest(self.folder / USER_TOWER, self.folder / ITEM_TOWER)
+
+
+def tower_digest(user_tower: Path, item_tower: Path) -> str:
+    """Identity of an embedding space: 16 hex digits over both towers' graphs."""
+    return hashlib.sha256(user_tower.read_bytes() + item_tower.read_bytes()).hexdigest()[:16]
 
 
 def latest(folder: Path) -> Line:

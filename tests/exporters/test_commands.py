@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from deploy.local.runtime import RedisServer
 from deploy.settings import ROOT, Settings, child_environment, load_settings, trident_variables
 from exporters.__main__ import app
 from exporters.errors import ExportError, ManifestError, ServerError, TrafficError
@@ -19,14 +18,6 @@ from exporters.rollout import canaried, listed
 from exporters.traffic import TrafficStore
 from model_repository.traffic import Traffic
 from tests.exporters.releases import write_release
-from tests.ports import isolated_settings
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = isolated_settings(tmp_path_factory.mktemp("redis"))
-    with RedisServer(settings):
-        yield settings
 
 
 @pytest.fixture

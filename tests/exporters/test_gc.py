@@ -1,12 +1,10 @@
 """gc removes what nobody needs, and nothing else; it never guesses."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy.local.runtime import RedisServer
 from deploy.settings import Settings
 from exporters.collect import collect
 from exporters.errors import ServerError, TrafficError
@@ -16,15 +14,7 @@ from exporters.rollout import listed, promoted
 from exporters.traffic import TrafficStore
 from model_repository.traffic import HEARTBEAT_TTL_S, Heartbeat, heartbeat_key
 from tests.exporters.releases import write_release
-from tests.ports import isolated_settings
 from training.lines import FACTS, ITEM_TOWER, USER_TOWER, new_line, write_json
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = isolated_settings(tmp_path_factory.mktemp("redis"))
-    with RedisServer(settings):
-        yield settings
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """A bad canary is rolled back with the reason; what was counted is of this canary, and survives restarts."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from deploy.local.runtime import RedisServer
 from deploy.settings import Settings
 from exporters.errors import ServerError
 from exporters.guard.controller import LOG, guard
@@ -17,14 +15,6 @@ from exporters.traffic import TrafficStore
 from model_repository.traffic import CANARY, CHAMPION, heartbeat_key
 from tests.exporters.canaries import arms, beat, tally, with_canary
 from tests.exporters.test_rollout import release
-from tests.ports import isolated_settings
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = isolated_settings(tmp_path_factory.mktemp("redis"))
-    with RedisServer(settings):
-        yield settings
 
 
 @pytest.fixture

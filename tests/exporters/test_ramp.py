@@ -1,11 +1,10 @@
 """A ramp goes up while all is well, and stops for good when it is not; nothing it does undoes what others decided."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from deploy.local.runtime import RedisServer
 from deploy.settings import Settings
 from exporters.errors import TrafficError
 from exporters.guard.controller import guard
@@ -17,14 +16,6 @@ from exporters.traffic import TrafficStore
 from model_repository.traffic import CANARY, CHAMPION, Traffic
 from tests.exporters.canaries import arms, beat, tally, with_canary
 from tests.exporters.test_rollout import release, shares
-from tests.ports import isolated_settings
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    settings = isolated_settings(tmp_path_factory.mktemp("redis"))
-    with RedisServer(settings):
-        yield settings
 
 
 @pytest.fixture

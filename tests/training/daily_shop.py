@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy.settings import Settings
-from model_repository.traffic import CANARY, CHAMPION, Arm, Change, ServedRelease, Traffic
+from model_repository.traffic import CANARY, CHAMPION, MIRROR, Arm, Change, ServedRelease, Traffic
 from tests.ports import isolated_settings
 from training.adapters.publish import publish
-from training.daily.champion import MIRROR, mirrored
+from training.daily.champion import mirrored
 from training.daily.options import Options
 from training.daily.run import daily
 from training.daily.runner import Done, FakeRunner

@@ -1,11 +1,9 @@
 """Who serves: the traffic record's mirror, and the line of the champion."""
 
 from deploy.settings import Settings
-from model_repository.traffic import CANARY, CHAMPION, Traffic
+from model_repository.traffic import CANARY, CHAMPION, MIRROR, Traffic
 from training.errors import DataError
 from training.lines import FACTS, Line
-
-MIRROR = "traffic.json"  # of the workspace; every writer of the record writes it too
 
 
 def mirrored(settings: Settings) -> Traffic | None:
@@ -14,16 +12,9 @@ def mirrored(settings: Settings) -> Traffic | None:
     return Traffic.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
-def line_of(traffic: Traffic | None, variant: str) -> int | None:
-    """The line that an arm serves."""
-    arm = traffic.arm(variant) if traffic else None
-    served = traffic.served(arm.release) if traffic and arm else None
-    return served.line if served else None
-
-
 def champion_line(settings: Settings) -> Line | None:
     """The champion's line; None where nothing was published yet. Raises DataError when it is gone."""
-    number = line_of(mirrored(settings), CHAMPION)
+    number, _ = carried_lines(settings)
     if number is None:
         return None
     line = Line(number, settings.lines / str(number))
@@ -35,7 +26,7 @@ def champion_line(settings: Settings) -> Line | None:
 def carried_lines(settings: Settings) -> tuple[int | None, int | None]:
     """The champion's line and the canary's."""
     traffic = mirrored(settings)
-    return line_of(traffic, CHAMPION), line_of(traffic, CANARY)
+    return (traffic.line(CHAMPION), traffic.line(CANARY)) if traffic else (None, None)
 
 
 def listed_release(settings: Settings, line: int) -> int | None:

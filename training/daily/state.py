@@ -1,9 +1,8 @@
 """What a daily run has done so far, `daily/<day>/state.json`, and the lock that keeps two runs apart."""
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.daily.errors import StepError
 from training.errors import DataError
+from training.lock import HeldError, held
 
 FILE, LOCK = "state.json", "daily.lock"
 Outcome = Literal["running", "released", "bad day", "refused", "stable"]
@@ -92,16 +92,9 @@ def running(folder: Path) -> Iterator[int]:
     """Hold the workspace's daily runs; yields the lock's descriptor, which children inherit: a child that outlives a
     killed run keeps the next one out. Raises StepError when another run is at work.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as lock:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(descriptor, 32, 0).decode().strip() or "unknown"
-            raise StepError(f"another daily run is at work in {folder} (pid {owner}); wait for it") from None
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            descriptor = lock.enter_context(held(folder / LOCK))
+        except HeldError as error:
+            raise StepError(f"another daily run is at work in {folder} (pid {error.owner}); wait for it") from None
         yield descriptor
-    finally:
-        os.close(descriptor)

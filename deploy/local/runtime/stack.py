@@ -1,13 +1,10 @@
 """All servers of one workspace: started in order, watched together, stopped in reverse."""
 
-import fcntl
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
@@ -15,8 +12,10 @@ from deploy.local.errors import WorkspaceInUseError
 from deploy.local.processes.ports import refuse_occupied
 from deploy.local.runtime.server import Server
 from deploy.settings import Settings
+from training.lock import HeldError, held
 
 _S = TypeVar("_S", bound=Server)
+LOCK = "stack.lock"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -26,7 +25,7 @@ class Stack:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._servers: list[Server] = []
-        self._lock: int | None = None
+        self._lock = ExitStack()
 
     def refuse_occupied(self, *servers: Server) -> None:
         """Check all ports first, so that an hour of training doesn't end at an occupied one."""
@@ -50,7 +49,13 @@ class Stack:
             time.sleep(0.2)
 
     def __enter__(self) -> Self:
-        self._lock = _lock(self._settings.workspace)
+        workspace = self._settings.workspace
+        try:
+            self._lock.enter_context(held(workspace / LOCK))
+        except HeldError as error:
+            raise WorkspaceInUseError(
+                f"workspace {workspace} is in use by another stack (pid {error.owner}); stop it or set TRIDENT_HOME"
+            ) from None
         return self
 
     def __exit__(
@@ -59,8 +64,7 @@ class Stack:
         with _undisturbed():
             while self._servers:
                 self._servers.pop().stop()
-            if self._lock is not None:
-                os.close(self._lock)
+            self._lock.close()
 
 
 @contextmanager
@@ -94,20 +98,3 @@ def _in_main_thread() -> bool:
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-def _lock(workspace: Path) -> int:
-    """Take the workspace; the kernel gives it back when this process ends, however it ends."""
-    workspace.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(workspace / "stack.lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 32).decode().strip() or "unknown"
-        os.close(descriptor)
-        raise WorkspaceInUseError(
-            f"workspace {workspace} is in use by another stack (pid {owner}); stop it or set TRIDENT_HOME"
-        ) from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor

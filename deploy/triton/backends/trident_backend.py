@@ -26,7 +26,6 @@ def gently(load: Callable[[], T]) -> T:
 
     The priority is the thread's alone and ends with it. Threads that `load` starts inherit it: let it start none.
     """
-
     with ThreadPoolExecutor(1, initializer=give_way) as thread:
         return thread.submit(load).result()
 
