@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from exporters.errors import ExportError
+from exporters.manifest import TABLE
 from feature_repo.schema import ITEM_WIDTH, SCHEMA
 from feature_repo.vectors import Floats, Ints
 
@@ -77,7 +78,7 @@ class FeatureWriter:
 
 def read_features(folder: Path, rows: Ints | slice = slice(None)) -> Floats:
     """Features of the table's rows: [n, ITEM_WIDTH]."""
-    blocks: Mapping[str, Sequence[int]] = json.loads((folder / "table.json").read_text())["feature_columns"]
+    blocks: Mapping[str, Sequence[int]] = json.loads((folder / TABLE).read_text())["feature_columns"]
     parts = {kind: np.load(_path(folder, kind), mmap_mode="r")[rows] for kind in blocks}
     result = np.empty((len(next(iter(parts.values()))), ITEM_WIDTH), np.float32)
     for kind, columns in blocks.items():

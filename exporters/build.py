@@ -1,6 +1,5 @@
 """Building release N: a trained line and the catalogue as of now, gated, hashed, in place with one rename."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,12 +14,14 @@ import pyarrow.parquet as pq
 from deploy.settings import Settings
 from exporters.embeddings import Embeddings
 from exporters.errors import ExportError
+from exporters.files import sync_tree
 from exporters.forest import edge_rows, export_forest, gate_forest
 from exporters.generation import Choices, Chunk, Source, Users, write_generation
 from exporters.graphs import gate_graphs
 from exporters.index import LARGEST_FLAT_QUANTIZER
-from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision
+from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision, release_numbers
 from exporters.names import model_names
+from exporters.queries import write_ranker_rows
 from exporters.signing import sign
 from exporters.table import ItemTable, item_table
 from exporters.tune import MOST_LISTS
@@ -70,11 +71,6 @@ def build_next(settings: Settings, fill: Callable[[int, Path], Manifest]) -> Pat
         raise
 
 
-def release_numbers(folder: Path) -> list[int]:
-    """Numbers of the finished releases, ascending."""
-    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / FILE).is_file())
-
-
 def clean_drafts(folder: Path) -> None:
     """Remove what an interrupted build left behind."""
     for draft in folder.glob(".release-*"):
@@ -86,24 +82,6 @@ def load_catalogue(settings: Settings) -> tuple[ItemTable, Floats]:
     ids, features, content = read_items(settings)
     items = pq.read_table(settings.tables / "items").to_pandas()
     return item_table(ids, features, items, pd.Timestamp(items_as_of(settings))), content
-
-
-def sync_tree(folder: Path, below: bool = True) -> None:
-    """fsync every file below the folder, then the folder: after the rename a crash loses nothing."""
-    for path in [*(folder.rglob("*") if below else ()), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """The same file under another name where the file system can, else a copy of it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def index_choices(settings: Settings) -> Choices:
@@ -128,7 +106,9 @@ def line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) ->
     checkpoint = draft / RANKER.name / RANKER.artifact
     export_forest(line.folder / FOREST, checkpoint)
     booster = lgb.Booster(model_file=str(line.folder / FOREST))
-    return gates | {"ranker": gate_forest(booster, checkpoint, gate_matrix(dataset, line, booster))}
+    rows = gate_matrix(dataset, line, booster)
+    write_ranker_rows(checkpoint.parent, rows)
+    return gates | {"ranker": gate_forest(booster, checkpoint, rows)}
 
 
 def gate_matrix(dataset: Dataset, line: Line, booster: lgb.Booster) -> Floats:

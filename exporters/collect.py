@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import release_numbers
 from exporters.errors import ManifestError
 from exporters.lock import publishing
-from exporters.manifest import Manifest, read
+from exporters.manifest import Manifest, read, release_numbers
 from exporters.publish import in_use, servers_of
 from exporters.repository import installed, sweep
 from exporters.traffic import TrafficStore

@@ -6,10 +6,9 @@ import lightgbm as lgb
 import numpy as np
 import treelite
 
-from exporters.errors import GateError
+from exporters.gates import check_scores
 from feature_repo.vectors import Floats
 
-TOLERANCE = 1e-6
 # `Booster.predict` reads |x| ≤ 1e-35 as 0 (kZeroThreshold) and writes that as a threshold for "below zero"; no other
 # engine does, and no feature has such a value, so the gate asks for zero itself instead.
 LIGHTGBM_ZERO = 1e-30
@@ -29,14 +28,6 @@ def gate_forest(booster: lgb.Booster, checkpoint: Path, rows: Floats) -> float:
     expected = booster.predict(rows)
     found = np.asarray(treelite.gtil.predict(model, rows)).reshape(expected.shape)
     return check_scores("checkpoint.tl", found, expected)
-
-
-def check_scores(name: str, found: np.ndarray, expected: np.ndarray) -> float:
-    """Largest absolute difference; raises GateError beyond `TOLERANCE` or when a value is not finite."""
-    difference = float(np.max(np.abs(found.astype(np.float64) - expected), initial=0.0))
-    if not np.isfinite(found).all() or difference > TOLERANCE:
-        raise GateError(f"{name}: scores differ from LightGBM by {difference:.2e}, limit {TOLERANCE:.0e}")
-    return difference
 
 
 def edge_rows(booster: lgb.Booster, rows: Floats, seed: int = 0) -> Floats:

@@ -23,15 +23,15 @@ import orjson
 from exporters.errors import ExportError, GateError
 from exporters.exact import ExactSearch
 from exporters.index import POINTS_PER_LIST, IndexSpec, Kind, empty_index, tune_search
-from exporters.manifest import IndexFacts
-from exporters.table import FACTS, FINGERPRINT, ItemTable, TableWriter, encoded, sellable_everywhere
+from exporters.manifest import TABLE, IndexFacts
+from exporters.queries import Queries, write_queries
+from exporters.table import FINGERPRINT, ItemTable, TableWriter, encoded, sellable_everywhere
 from exporters.tune import DEPTH, DIRECT_ITEMS, MOST_LISTS, Evidence, Trial, choose, require_memory
 from feature_repo.vectors import Floats, Ints
 from model_repository.contract import CANDIDATE_SEARCH
 
 SAMPLE = 640_000  # vectors that k-means and codecs are trained on, at most
 SLOWER = 2  # times as thorough a search as before, and the index is chosen again
-GOLDEN = ("golden_users", "golden_histories", "golden_keys")
 Chunk = tuple[ItemTable, Floats]
 Report = Callable[[str], None]
 
@@ -120,19 +120,14 @@ def write_generation(
             index, facts = _chosen_anew(source, seen, choices, report)
         keys = writer.finish(facts, tower_digest, seen.fingerprint)
     faiss.write_index(index, str(folder / CANDIDATE_SEARCH.artifact))
-    _write_golden(folder, users, keys[seen.golden.top(choices.candidates)])
+    asked = slice(users.golden)
+    write_queries(folder, Queries(users.rows[asked], users.histories[asked], keys[seen.golden.top(choices.candidates)]))
     return facts
-
-
-def golden_of(folder: Path) -> tuple[Floats, Ints, Ints]:
-    """The golden users' rows and histories, and the keys [q, k] of the nearest items that sell everywhere."""
-    rows, histories, keys = (np.load(folder / f"{name}.npy") for name in GOLDEN)
-    return rows, histories, keys
 
 
 def fingerprint_of(folder: Path) -> str | None:
     """The fingerprint of the catalogue that a generation was built from; None of another revision's."""
-    found: str | None = json.loads((folder / FACTS).read_text()).get(FINGERPRINT)
+    found: str | None = json.loads((folder / TABLE).read_text()).get(FINGERPRINT)
     return found
 
 
@@ -229,10 +224,3 @@ def _chosen_anew(source: Source, seen: _Seen, choices: Choices, report: Report) 
     for _, vectors in source.chunks():
         index.add(vectors)
     return index, _tuned(index, decision, seen, choices)
-
-
-def _write_golden(folder: Path, users: Users, keys: Ints) -> None:
-    kept = slice(users.golden)
-    arrays: tuple[Floats | Ints, ...] = (users.rows[kept], users.histories[kept], keys)
-    for name, array in zip(GOLDEN, arrays, strict=True):
-        np.save(folder / f"{name}.npy", array)

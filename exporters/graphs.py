@@ -11,7 +11,7 @@ from feature_repo.schema import CONTENT_WIDTH, CONTEXT_WIDTH, HISTORY, ITEM_WIDT
 from feature_repo.vectors import GRADE_BITS, ITEM_DEFAULTS, USER_DEFAULTS, Floats, Ints
 from training.lines import ASSEMBLE, ITEM_TOWER, USER_TOWER, WEIGHTS
 from training.models.assemble import Assembler
-from training.models.onnx import Arrays, run, session
+from training.models.session import Arrays, run, session
 from training.models.towers import TwoTower
 
 TOWER_TOLERANCE = 1e-5

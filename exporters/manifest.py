@@ -13,6 +13,7 @@ from deploy.settings import ROOT
 from exporters.errors import ManifestError
 
 FILE = "manifest.json"
+TABLE, POPULAR = "table.json", "popular.json"  # of a generation: what its arrays hold, what is shown to anybody
 SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json")  # what a release may hold; no pickle
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(onnx|tl|faiss|npy|json)$")]
 
@@ -87,6 +88,11 @@ class Manifest(_Part):
     def version(self, slot: str) -> int:
         """The version that fills a slot."""
         return self.slots[slot].version
+
+
+def release_numbers(folder: Path) -> list[int]:
+    """Numbers of the finished releases, ascending."""
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit() and (p / FILE).is_file())
 
 
 def file_entries(folder: Path) -> dict[str, FileEntry]:

@@ -10,21 +10,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import release_numbers
 from exporters.errors import ExportError, ManifestError, ServerError
 from exporters.golden import Golden
 from exporters.lock import publishing
-from exporters.manifest import Manifest, read
+from exporters.manifest import POPULAR, Manifest, read, release_numbers
 from exporters.repository import RECOMMEND_VERSION, install, load, needed, remove_drafts, sweep
 from exporters.rollout import listed
 from exporters.server import Server
 from exporters.signing import require_signature
-from exporters.table import POPULAR
 from exporters.traffic import TrafficStore, now
 from exporters.verify import verify
-from feature_repo.materialize import connect, write_displays
+from feature_repo.displays import write_displays
 from feature_repo.schema import SCHEMA
-from feature_repo.store import items_as_of
+from feature_repo.store import connect, items_as_of
 from model_repository.contract import CANDIDATE_SEARCH, recommend_name
 from model_repository.traffic import Change, Popular, ServedModel, ServedRelease, Traffic
 from training.lines import Line
@@ -195,8 +193,7 @@ def _prove(settings: Settings, manifest: Manifest, servers: Sequence[Server], re
             for name, version in sorted(needed(manifest)):
                 server.wait(name, version)
     report("golden queries through Triton")
-    line = Line(manifest.line, settings.lines / str(manifest.line))
-    golden = Golden(settings=settings, manifest=manifest, line=line, release=settings.releases / str(manifest.release))
+    golden = Golden(manifest=manifest, release=settings.releases / str(manifest.release))
     figures = [golden.check(server) for server in servers]
     worst = {name: max(f[name] for f in figures) for name in figures[0]}
     return worst | {"golden_recall": min(f["golden_recall"] for f in figures)}

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import add_generation, build_next, index_choices, link_or_copy, some_users
+from exporters.build import add_generation, build_next, index_choices, some_users
+from exporters.files import link_or_copy
 from exporters.generation import Report, Source
 from exporters.manifest import Manifest, file_entries, git_revision
 from feature_repo.store import items_as_of

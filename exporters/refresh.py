@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.settings import Settings
-from exporters.build import TrainedCatalogue, load_catalogue, release_numbers
+from exporters.build import TrainedCatalogue, load_catalogue
 from exporters.embeddings import Embeddings, Encode, ServedTower, forget_towers
 from exporters.errors import ExportError, GateError, ManifestError, TrafficError
 from exporters.generation import fingerprint, fingerprint_of
 from exporters.lock import publishing
-from exporters.manifest import Manifest, read
+from exporters.manifest import Manifest, read, release_numbers
 from exporters.publish import publish, served
 from exporters.rebuild import rebuild
 from exporters.retire import GRACE_S, retire

@@ -10,12 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from deploy.settings import Settings
-from exporters.build import link_or_copy, sync_tree
 from exporters.errors import ExportError
+from exporters.files import link_or_copy, replace_file, sync_tree
 from exporters.manifest import Manifest
 from exporters.names import CONFIG
 from exporters.server import Server
-from exporters.traffic import replace_file
 from model_repository.contract import BY_NAME, RECOMMEND, recommend_name
 from model_repository.render import contract_hash, model_config, parse, recommend_config, text
 from model_repository.traffic import ServedModel

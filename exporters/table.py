@@ -16,7 +16,7 @@ import pandas as pd
 
 from exporters.blocks import FeatureWriter, RowFile, item_blocks
 from exporters.errors import ExportError
-from exporters.manifest import IndexFacts
+from exporters.manifest import POPULAR, TABLE, IndexFacts
 from feature_repo.schema import SCHEMA, country_code
 from feature_repo.vectors import Floats, Ints, item_key
 from model_repository.contract import RULE_COLUMNS
@@ -25,8 +25,7 @@ from model_repository.traffic import PopularItem
 STORED_RULES = RULE_COLUMNS[:-1]  # `in_region` is the request's, not the item's
 DISPLAY = ("title", "category", "brand", "price", "image_url")
 LONGEST_ID = 256
-POPULAR = "popular.json"
-FACTS, FINGERPRINT = "table.json", "fingerprint"
+FINGERPRINT = "fingerprint"
 UNDATED_DAYS = 36_500.0  # an item without a date is not fresh
 
 
@@ -132,7 +131,7 @@ class TableWriter:
             "schema_hash": SCHEMA.hash,
             FINGERPRINT: fingerprint,
         }
-        (self._folder / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True))
+        (self._folder / TABLE).write_text(json.dumps(facts, indent=2, sort_keys=True))
         popular = [item.model_dump(mode="json") for item in self._popular]
         (self._folder / POPULAR).write_text(json.dumps(popular))
         return keys

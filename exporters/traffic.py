@@ -4,9 +4,7 @@ Every change is read → change → write under Redis's WATCH: of two writers, t
 earlier one wrote.
 """
 
-import os
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from pydantic import ValidationError
 
 from deploy.settings import Settings
 from exporters.errors import ServerError, TrafficError
+from exporters.files import replace_file
 from model_repository.traffic import HEARTBEATS, MIRROR, TRAFFIC_KEY, Heartbeat, Popular, Traffic, popular_key
 
 TRIES = 20  # of a write, while others write as well
@@ -139,10 +138,3 @@ def new_salt() -> str:
 def now() -> datetime:
     """When a change happened."""
     return datetime.now(UTC)
-
-
-def replace_file(path: Path, content: str) -> None:
-    """Write a file whole: readers see the old content or the new, never a part; writers do not meet in a draft."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.draft")
-    draft.write_text(content)
-    draft.rename(path)

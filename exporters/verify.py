@@ -8,12 +8,11 @@ from pathlib import Path
 
 from exporters.contents import index_head, require_content
 from exporters.errors import ManifestError
-from exporters.manifest import FILE, Manifest, Slot, read, sha256
+from exporters.manifest import FILE, TABLE, Manifest, Slot, read, sha256
 from exporters.signing import SIGNATURE
 from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, USER_TOWER
 from training.lines import tower_digest
 
-TABLE = "table.json"
 SLOTS = frozenset(model.name for model in MODELS)
 
 

@@ -16,17 +16,15 @@ import orjson
 
 from deploy.settings import Settings
 from feature_repo.definitions import ONLINE, VIEWS
-from feature_repo.rows import HEADER, UserRow, display_key, marker_key, pack_user_row, user_key
+from feature_repo.displays import BATCH, write_displays
+from feature_repo.rows import HEADER, UserRow, marker_key, pack_user_row, user_key
 from feature_repo.schema import SCHEMA
-from feature_repo.store import CONNECT_SECONDS, READ_SECONDS, StoreError, apply, as_of, names
+from feature_repo.store import StoreError, apply, as_of, connect, names
 from feature_repo.vectors import columns_to_array, sequence
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from feast import FeatureStore
-
-BATCH = 1000  # commands per round trip
-DISPLAYED = ("item_id", "title", "category", "brand", "price", "image_url", "tags")
 
 
 def materialize(settings: Settings, full: bool = False, displays: bool = True) -> dict[str, Any]:
@@ -50,18 +48,6 @@ def materialize(settings: Settings, full: bool = False, displays: bool = True) -
         where = f"{settings.host}:{settings.redis_port}"
         raise StoreError(f"Redis at {where}: {error}; start redis-server there or set TRIDENT_REDIS_PORT") from None
     return marker
-
-
-def connect(settings: Settings) -> Any:
-    """A Redis client; every timeout is explicit, nothing is retried."""
-    import redis
-
-    return redis.Redis(
-        host=settings.host,
-        port=settings.redis_port,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=READ_SECONDS,
-    )
 
 
 def pack_batch(batch: "pa.RecordBatch", computed_at: int) -> dict[str, bytes]:
@@ -103,23 +89,6 @@ def _write_feast(store: "FeatureStore", batch: "pa.RecordBatch", new: "np.ndarra
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an empty history is not an error
             store.write_to_online_store(VIEWS[group], frame[columns])
-
-
-def write_displays(client: Any, folder: Path) -> int:
-    """Write what an answer shows of each item, where Redis holds something else; returns how many items there are."""
-    import pyarrow.dataset as ds
-
-    if not folder.exists():
-        raise StoreError(f"{folder}: missing; run `python -m training validate` first")
-    items = 0
-    for batch in ds.dataset(folder, format="parquet").to_batches(columns=list(DISPLAYED), batch_size=BATCH):
-        shown = ({name: value for name, value in item.items() if value is not None} for item in batch.to_pylist())
-        if rows := {display_key(item["item_id"]): orjson.dumps(item) for item in shown}:
-            before = dict(zip(rows, client.mget(list(rows)), strict=True))
-            if changed := {key: row for key, row in rows.items() if before[key] != row}:
-                client.mset(changed)
-        items += len(rows)
-    return items
 
 
 def _final_batches(folder: Path, now: datetime) -> Iterator["pa.RecordBatch"]:

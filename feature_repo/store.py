@@ -56,6 +56,18 @@ def open_store(settings: Settings) -> "FeatureStore":
     return FeatureStore(config=config)
 
 
+def connect(settings: Settings) -> Any:
+    """A Redis client; every timeout is explicit, nothing is retried."""
+    import redis
+
+    return redis.Redis(
+        host=settings.host,
+        port=settings.redis_port,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=READ_SECONDS,
+    )
+
+
 def apply(settings: Settings) -> "FeatureStore":
     """Register entities, views and the service of this schema."""
     from feature_repo.definitions import objects

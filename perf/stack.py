@@ -14,7 +14,7 @@ from pathlib import Path
 from deploy.local.errors import PlatformError
 from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
 from deploy.settings import Settings
-from exporters.build import release_numbers
+from exporters.manifest import release_numbers
 from exporters.publish import publish, published, restore
 from exporters.rollout import promoted
 from exporters.shift import shift

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import Any
 
 from deploy.settings import Settings
-from feature_repo.materialize import connect, materialize
+from feature_repo.materialize import materialize
+from feature_repo.store import connect
 from perf.errors import PerfError
 from perf.users import batches, packed_rows, remove
 

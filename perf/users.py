@@ -7,9 +7,10 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from deploy.settings import Settings
-from feature_repo.materialize import BATCH, connect, materialize, pack_batch
+from feature_repo.displays import BATCH
+from feature_repo.materialize import materialize, pack_batch
 from feature_repo.rows import marker_key, user_key
-from feature_repo.store import as_of, names
+from feature_repo.store import as_of, connect, names
 from perf.errors import PerfError
 
 

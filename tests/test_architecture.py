@@ -59,6 +59,14 @@ def test_importing_the_orchestrator_stays_light(heavy: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("heavy", ["torch", "lightgbm", "sklearn", "feast", "pandas", "faiss"])
+def test_operating_releases_stays_light(heavy: str) -> None:
+    """Publishing runs beside what serves, and nobody waits for imports when he rolls back."""
+    operating = "exporters.__main__, exporters.publish, exporters.retire, exporters.shift, exporters.collect"
+    code = f"import sys, {operating}; raise SystemExit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_the_environment_is_read_in_one_place() -> None:
     readers = [
         path.relative_to(ROOT)

@@ -14,7 +14,8 @@ from feature_repo.vectors import Floats, Ints
 from training.dataset import Dataset, Examples
 from training.lines import ASSEMBLE, ITEM_TOWER, USER_TOWER
 from training.models.assemble import Assembler
-from training.models.onnx import export, run, session
+from training.models.onnx import export
+from training.models.session import run, session
 from training.models.towers import TwoTower
 
 CHUNK = 16384

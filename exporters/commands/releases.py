@@ -62,7 +62,7 @@ def restore(as_json: Json = False) -> None:
 
 def list_releases(as_json: Json = False) -> None:
     """Releases of the workspace, newest last, and the share of users each has."""
-    from exporters.build import release_numbers
+    from exporters.manifest import release_numbers
 
     settings = load_settings()
     traffic = _traffic(settings)

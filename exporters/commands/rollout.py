@@ -9,7 +9,7 @@ import typer
 from deploy.settings import load_settings
 from exporters.commands.console import Json, finish, report, say
 from exporters.errors import ExportError
-from exporters.guard.ramp import EVERY_S, HOLD_S, STEPS
+from exporters.guard.schedule import EVERY_S, HOLD_S, STEPS, Schedule
 
 STOPPED = 3
 DEFAULT_STEPS = ",".join(f"{step:g}" for step in STEPS)
@@ -27,7 +27,7 @@ def ramp(
 ) -> None:
     """Grow a release's share step by step while its guardrails hold; one that was interrupted goes on."""
     from exporters.guard.judge import Guardrails
-    from exporters.guard.ramp import RampStoppedError, Schedule
+    from exporters.guard.ramp import RampStoppedError
     from exporters.guard.ramp import ramp as run
 
     try:

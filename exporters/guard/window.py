@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from exporters.traffic import replace_file
+from exporters.files import replace_file
 from model_repository.traffic import Heartbeat, Tally, Traffic
 
 FILE = "guard.json"

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from deploy.settings import Settings
-from exporters.build import Report, build_release, release_numbers, some_users
+from exporters.build import Report, build_release, some_users
+from exporters.manifest import release_numbers
 from feature_repo.vectors import Floats
 from perf.catalogue.forest import Trees, write_resized
 from perf.catalogue.source import SyntheticCatalogue, Trained

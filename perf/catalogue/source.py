@@ -16,7 +16,7 @@ from deploy.settings import Settings
 from exporters.build import QUERIES, load_catalogue
 from exporters.generation import Chunk
 from exporters.table import ItemTable
-from feature_repo.materialize import DISPLAYED
+from feature_repo.displays import DISPLAYED
 from feature_repo.vectors import Floats, Ints
 from model_repository.contract import EMBEDDING_WIDTH
 from perf.catalogue.vectors import Mixture, fit

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from deploy.settings import Settings
-from feature_repo.materialize import connect
 from feature_repo.rows import unpack_user_row
+from feature_repo.store import connect
 from perf.load import ClosedLoop, Outcome, Target, drive
 from perf.load.answer import OK, UNDEGRADED
 from perf.memory import tree

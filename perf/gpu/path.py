@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.settings import ROOT, Settings
-from exporters.build import release_numbers
 from exporters.errors import ExportError
+from exporters.manifest import release_numbers
 from model_repository.contract import RECOMMEND
 from perf.errors import PerfError
 from perf.gpu.cells import Cells, Status

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import treelite
 
-from exporters.forest import TOLERANCE
+from exporters.gates import TOLERANCE
 from feature_repo.vectors import Floats
 from perf.gpu.backends import fil_engine
 from perf.gpu.cells import Cells, Status

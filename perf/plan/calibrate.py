@@ -10,7 +10,7 @@ import numpy as np
 
 from deploy.settings import Settings
 from exporters.manifest import Manifest, read
-from feature_repo.materialize import connect
+from feature_repo.store import connect
 from perf.catalogue.make import catalogue_settings, make
 from perf.load import ClosedLoop, Outcome, Target, drive
 from perf.machine import facts

@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from exporters.generation import GOLDEN
 from exporters.index import HNSW_LINKS, LARGEST_FLAT_QUANTIZER
 from exporters.manifest import Manifest
+from exporters.queries import GOLDEN
 from feature_repo.schema import RANKER_WIDTH
 from model_repository.contract import CANDIDATES, OBJECTIVES, RECOMMEND, Tensor
 

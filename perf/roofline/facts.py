@@ -7,8 +7,7 @@ import numpy as np
 import treelite
 
 from deploy.settings import Settings
-from exporters.build import release_numbers
-from exporters.manifest import Manifest, read
+from exporters.manifest import Manifest, read, release_numbers
 from feature_repo.schema import CONTEXT_WIDTH, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
 from model_repository.contract import CANDIDATES, RANKER, USER_TOWER
 from perf.errors import PerfError

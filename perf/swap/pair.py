@@ -16,9 +16,10 @@ from safetensors.torch import save_model
 from torch import nn
 
 from deploy.settings import Settings
-from exporters.build import Report, build_release, release_numbers
+from exporters.build import Report, build_release
 from exporters.generation import Chunk, Source
 from exporters.graphs import load_towers
+from exporters.manifest import release_numbers
 from feature_repo.vectors import Floats
 from model_repository.contract import EMBEDDING_WIDTH
 from perf.catalogue.forest import Trees

@@ -130,7 +130,7 @@ def test_every_version_of_the_release_is_ready(settings: Settings, manifest: Man
 
 
 def test_triton_scores_are_lightgbms(settings: Settings, manifest: Manifest, line: Line) -> None:
-    golden = Golden(settings=settings, manifest=manifest, line=line, release=settings.releases / "1")
+    golden = Golden(manifest=manifest, release=settings.releases / "1")
     figures = golden.check(Server(settings.triton_url))
     assert max(figures["golden_ranker"], figures["golden_scores"]) <= 1e-6
     assert figures["golden_recall"] >= 0.9

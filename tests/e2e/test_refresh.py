@@ -19,9 +19,9 @@ import redis
 from deploy.local.runtime import TritonServer
 from deploy.local.serve import Platform
 from deploy.settings import ROOT, Settings, child_environment
-from exporters.build import build_release, load_catalogue, release_numbers
+from exporters.build import build_release, load_catalogue
 from exporters.embeddings import FILE, Embeddings
-from exporters.manifest import read
+from exporters.manifest import read, release_numbers
 from exporters.publish import publish, stage
 from exporters.refresh import Options, Refreshed, refresh, require_refreshed
 from exporters.repository import installed

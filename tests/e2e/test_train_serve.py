@@ -28,9 +28,9 @@ from exporters.server import Server
 from exporters.verify import verify
 from feature_repo import store
 from feature_repo.context import RequestContext, context_array, context_arrays
-from feature_repo.materialize import connect
 from feature_repo.rows import UserRow, unpack_user_row, user_key
 from feature_repo.schema import SCHEMA, country_code
+from feature_repo.store import connect
 from feature_repo.vectors import Floats, Ints, item_key
 from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, RECOMMEND, USER_TOWER, Model, recommend_name
 from training.dataset import Dataset, Examples

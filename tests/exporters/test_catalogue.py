@@ -15,10 +15,11 @@ import pytest
 from deploy.settings import ROOT
 from exporters.blocks import FeatureWriter, item_blocks, read_features
 from exporters.errors import ExportError
-from exporters.generation import Choices, Chunk, Users, golden_of, write_generation
+from exporters.generation import Choices, Chunk, Users, write_generation
 from exporters.golden import LEAST_RECALL
 from exporters.index import TARGET_RECALL, IndexSpec, empty_index
 from exporters.manifest import IndexFacts
+from exporters.queries import read_queries
 from exporters.table import ItemTable, TableWriter, item_table, most_popular, popular_items, region_bits
 from feature_repo.schema import HISTORY, ITEM_WIDTH, SCHEMA, USER_WIDTH, country_code
 from feature_repo.vectors import Floats, Ints, columns_to_array, item_key
@@ -308,7 +309,7 @@ def test_a_table_in_chunks_is_the_whole_table(folder: Path) -> None:
 
 
 def test_golden_keys_are_the_nearest_that_sell_everywhere(folder: Path) -> None:
-    rows, histories, keys = golden_of(folder)
+    rows, histories, keys = read_queries(folder)
     assert (rows.shape, histories.shape) == ((3, USER_WIDTH), (3, HISTORY))
     sold = np.flatnonzero(allowed(None))
     exact = faiss.knn(unit_vectors(40, 2)[:3], unit_vectors(N, 1)[sold], K, metric=faiss.METRIC_INNER_PRODUCT)[1]

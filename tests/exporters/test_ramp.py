@@ -9,7 +9,8 @@ from deploy.settings import Settings
 from exporters.errors import TrafficError
 from exporters.guard.controller import guard
 from exporters.guard.judge import Guardrails
-from exporters.guard.ramp import RampStoppedError, Schedule, World, ramp
+from exporters.guard.ramp import RampStoppedError, World, ramp
+from exporters.guard.schedule import Schedule
 from exporters.rollout import canaried, listed, promoted, replaced, rolled_back
 from exporters.shift import Step, shift
 from exporters.traffic import TrafficStore

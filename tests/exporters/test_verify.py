@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from onnx import helper, load_model
 
-from exporters.build import release_numbers
 from exporters.errors import ManifestError
-from exporters.manifest import FILE
+from exporters.manifest import FILE, release_numbers
 from exporters.signing import SIGNATURE
 from exporters.verify import verify
 from tests.exporters.releases import digest_of, write_index, write_manifest, write_onnx, write_release

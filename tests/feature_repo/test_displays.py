@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from redis import Redis
 
-from feature_repo.materialize import BATCH, write_displays
+from feature_repo.displays import BATCH, write_displays
 from feature_repo.rows import display_key
 from tests.redis_server import redis_server
 

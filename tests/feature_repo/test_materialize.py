@@ -13,9 +13,10 @@ from redis import RedisError
 
 from deploy.settings import Settings
 from feature_repo import store
-from feature_repo.materialize import connect, materialize
+from feature_repo.materialize import materialize
 from feature_repo.rows import display_key, marker_key, unpack_user_row, user_key
 from feature_repo.schema import SCHEMA
+from feature_repo.store import connect
 from tests.feature_repo.workspace import AS_OF, USERS, write_features
 from tests.ports import free_port, isolated_settings
 from tests.redis_server import redis_server

@@ -15,9 +15,10 @@ import pytest
 
 from deploy.settings import Settings
 from feature_repo import store
-from feature_repo.materialize import connect, materialize
+from feature_repo.materialize import materialize
 from feature_repo.rows import UserRow, unpack_user_row, user_key
 from feature_repo.schema import CONTENT_WIDTH, ITEM_WIDTH, SCHEMA
+from feature_repo.store import connect
 from tests.feature_repo.workspace import AS_OF, ITEMS, USERS, final_rows, write_features
 from tests.ports import isolated_settings
 from tests.redis_server import redis_server

@@ -9,7 +9,8 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from exporters.forest import TOLERANCE, edge_rows, export_forest
+from exporters.forest import edge_rows, export_forest
+from exporters.gates import TOLERANCE
 from exporters.manifest import FILE, IndexFacts, Manifest
 from feature_repo.schema import SCHEMA
 from perf.compare.ranker import differences

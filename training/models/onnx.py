@@ -1,16 +1,12 @@
-"""Torch modules to ONNX files, and ONNX files back to functions."""
+"""Torch modules to ONNX files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 
 OPSET = 18  # understood by ONNX Runtime ≥ 1.14, so by every current Triton container
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
 def export(
@@ -42,15 +38,3 @@ def export(
         del node.metadata_props[:]
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
-
-
-def session(path: Path, threads: int = 0) -> ort.InferenceSession:
-    """Open an ONNX file on the CPU."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def run(opened: ort.InferenceSession, inputs: Arrays) -> npt.NDArray[np.float32]:
-    """The single output of a session."""
-    return np.asarray(opened.run(None, dict(inputs))[0], np.float32)

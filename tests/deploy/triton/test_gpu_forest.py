@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import treelite
 
-from exporters.forest import TOLERANCE, edge_rows, export_forest
+from exporters.forest import edge_rows, export_forest
+from exporters.gates import TOLERANCE
 from perf.gpu.backends import fil_engine
 from tests.deploy.triton.gtil_nvforest import Nvforest
 from training.models.forest import Member, merge
