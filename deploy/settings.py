@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     triton_key: SecretStr | None = Field(
         default=None, min_length=16, description="Triton's model control then answers only who shows this key"
     )
+    triton_cancels: bool = Field(
+        default=False, description="take late calls back from Triton; one before 25.06 may crash on that"
+    )
     triton_control: Literal["explicit", "none"] = Field(
         default="explicit",
         description="Triton's --model-control-mode: loaded over gRPC, or blue/green by starting servers",

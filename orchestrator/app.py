@@ -38,7 +38,7 @@ def create_app() -> FastAPI:
     service = build(
         policy,
         store,
-        connect=partial(TritonClient, message_bytes=policy.grpc_message_bytes),
+        connect=partial(TritonClient, message_bytes=policy.grpc_message_bytes, cancels=settings.triton_cancels),
         folder=settings.workspace,
         impressions=settings.logs / "impressions.jsonl",
         open_rows=partial(open_feast, settings),

@@ -7,6 +7,7 @@ is serialised once. Protobuf allows a message to be continued by appending field
 Interfaces: `Inference`, `Connection`. Their fake is `orchestrator.fakes.FakeInference`.
 """
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -30,6 +31,8 @@ DTYPES: Mapping[Dtype, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
     "UINT8": np.dtype("u1"),
 }
+GIVE_UP_S = 5.0  # a call that nobody waits for ends then at the latest
+CLOSE_S = 1.0  # that a closing connection leaves to its calls
 _RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
 
 
@@ -125,10 +128,18 @@ def varint(value: int) -> bytes:
 
 
 class TritonClient:
-    """A `Connection` over one gRPC channel to one server. The channel connects by itself, with short pauses."""
+    """A `Connection` over one gRPC channel to one server. The channel connects by itself, with short pauses.
 
-    def __init__(self, target: str, message_bytes: int = 64 << 20) -> None:
+    A late call is taken back from a server that `cancels`. Triton before 25.06 may end with a segmentation fault when a
+    call is cancelled as it completes (triton-inference-server/server #7368, #8034), so there it is left running, with
+    at most `most_left` others.
+    """
+
+    def __init__(self, target: str, message_bytes: int = 64 << 20, cancels: bool = False, most_left: int = 512) -> None:
         self.target = target
+        self._most_left = most_left
+        self._cancels = cancels
+        self._left: set[asyncio.Future[Any]] = set()
         self._channel = grpc.aio.insecure_channel(target, options=_options(message_bytes))
         self._infer = self._channel.unary_unary(
             f"{SERVICE}/ModelInfer", request_serializer=None, response_deserializer=pb.ModelInferResponse.FromString
@@ -141,11 +152,34 @@ class TritonClient:
 
     async def infer(self, call: Call, inputs: Sequence[Array], timeout_s: float) -> Arrays:
         """See `Inference`."""
+        request = call.encode(inputs)
         try:
-            response = await self._infer(call.encode(inputs), timeout=timeout_s)
+            if self._cancels:
+                response = await self._infer(request, timeout=timeout_s)
+            else:
+                response = await self._uncancelled(request, timeout_s)
         except grpc.aio.AioRpcError as error:
             raise stage_error(error.code(), error.details() or "") from None
         return call.decode(response)
+
+    async def _uncancelled(self, request: bytes, timeout_s: float) -> Any:
+        if len(self._left) >= self._most_left:
+            raise UnavailableError(f"{len(self._left)} late calls are still unanswered")
+        answer = asyncio.ensure_future(self._infer(request, timeout=GIVE_UP_S))
+        try:
+            await asyncio.wait((answer,), timeout=timeout_s)
+            if answer.done():
+                return answer.result()
+            raise LateError("triton")
+        finally:
+            if not answer.done():
+                self._left.add(answer)
+                answer.add_done_callback(self._forget)
+
+    def _forget(self, answer: "asyncio.Future[Any]") -> None:
+        self._left.discard(answer)
+        if not answer.cancelled():
+            answer.exception()  # nobody asks any more
 
     async def ready(self, model: ServedModel, timeout_s: float) -> bool:
         """See `Connection`."""
@@ -158,7 +192,7 @@ class TritonClient:
 
     async def close(self) -> None:
         """See `Connection`."""
-        await self._channel.close()
+        await self._channel.close(None if self._cancels else CLOSE_S)
 
 
 def stage_error(code: grpc.StatusCode, details: str) -> StageError:

@@ -1,6 +1,7 @@
 """The Triton client's bytes, and its errors against a gRPC server of our own."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import numpy as np
@@ -17,6 +18,8 @@ from tests.ports import free_port
 
 RECOMMEND = Call(contract.RECOMMEND, ("recommend_7", 1), RECOMMEND_OUTPUTS)
 CANDIDATES = Call(contract.CANDIDATE_SEARCH, ("candidates", 7), CANDIDATE_OUTPUTS)
+SLOW = Call(contract.CANDIDATE_SEARCH, ("slow", 7), CANDIDATE_OUTPUTS)
+SLOW_S = 0.5
 TOWER = Call(contract.USER_TOWER, ("user_tower", 3), contract.USER_TOWER.outputs)
 
 
@@ -121,7 +124,11 @@ def test_what_a_failed_call_means(code: grpc.StatusCode, details: str, kind: typ
 
 
 class Servicer(grpc.GenericRpcHandler):
-    """ModelInfer answers, or fails with NOT_FOUND for model `gone`; ModelReady knows version 7 only."""
+    """ModelInfer answers, for model `slow` after a while, or fails with NOT_FOUND for model `gone`; ModelReady knows
+    version 7 only."""
+
+    def __init__(self) -> None:
+        self.begun = self.finished = self.cancelled = 0
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if details.method.endswith("/ModelInfer"):
@@ -135,16 +142,32 @@ class Servicer(grpc.GenericRpcHandler):
     async def infer(self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext) -> pb.ModelInferResponse:
         if request.model_name == "gone":
             await context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model")
+        if request.model_name == "slow":
+            await self.dawdle()
         return response_of(CANDIDATES)
+
+    async def dawdle(self) -> None:
+        self.begun += 1
+        try:
+            await asyncio.sleep(SLOW_S)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        self.finished += 1
 
     async def ready(self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext) -> pb.ModelReadyResponse:
         return pb.ModelReadyResponse(ready=request.version == "7")
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[str]:
+def servicer() -> Servicer:
+    return Servicer()
+
+
+@pytest.fixture
+async def server(servicer: Servicer) -> AsyncIterator[str]:
     target = f"127.0.0.1:{free_port()}"
-    running = grpc.aio.server(handlers=[Servicer()])
+    running = grpc.aio.server(handlers=[servicer])
     running.add_insecure_port(target)
     await running.start()
     yield target
@@ -170,4 +193,59 @@ async def test_nobody_there_is_unavailable():
     with pytest.raises(UnavailableError):
         await client.infer(TOWER, inputs_of(TOWER), 2.0)
     assert not await client.ready(("candidates", 7), 0.5)
+    await client.close()
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_a_late_call_is_taken_back_only_from_a_server_that_survives_it(
+    server: str, servicer: Servicer, cancels: bool
+):
+    client = TritonClient(server, cancels=cancels)
+    with pytest.raises(LateError):
+        await client.infer(SLOW, inputs_of(SLOW), 0.1)
+    await until(lambda: servicer.cancelled + servicer.finished == 1)
+    assert (servicer.cancelled, servicer.finished) == ((1, 0) if cancels else (0, 1))
+    await until(lambda: not client._left)
+    await client.close()
+
+
+@pytest.mark.anyio
+async def test_who_hangs_up_does_not_cancel_the_call(server: str, servicer: Servicer):
+    client = TritonClient(server)
+    asking = asyncio.create_task(client.infer(SLOW, inputs_of(SLOW), 2.0))
+    await until(lambda: servicer.begun == 1)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await client.close()
+    assert (servicer.cancelled, servicer.finished) == (0, 1)
+
+
+@pytest.mark.anyio
+async def test_calls_that_nobody_waits_for_are_bounded(server: str):
+    client = TritonClient(server, most_left=2)
+    for _ in range(2):
+        with pytest.raises(LateError):
+            await client.infer(SLOW, inputs_of(SLOW), 0.05)
+    with pytest.raises(UnavailableError, match="2 late calls"):
+        await client.infer(CANDIDATES, inputs_of(CANDIDATES), 1.0)
+    await until(lambda: not client._left)
+    await client.infer(CANDIDATES, inputs_of(CANDIDATES), 1.0)
+    await client.close()
+
+
+@pytest.mark.anyio
+async def test_a_late_call_that_fails_bothers_nobody(server: str, caplog: pytest.LogCaptureFixture):
+    client = TritonClient(f"127.0.0.1:{free_port()}")
+    with pytest.raises((LateError, UnavailableError)):
+        await client.infer(TOWER, inputs_of(TOWER), 0.001)
+    await until(lambda: not client._left)
+    assert "never retrieved" not in caplog.text
     await client.close()
