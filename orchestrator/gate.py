@@ -1,7 +1,8 @@
 """How many requests may be inside Triton at once: found by trying, so that an overload shortens no request's deadline.
 
-Additive increase while calls come back in good time, multiplicative decrease when they don't (TCP's rule). Requests
-beyond it wait a moment in order; who waits too long takes a lower rung instead of making everybody late.
+Additive increase while calls come back in good time, multiplicative decrease when they don't (TCP's rule), and neither
+while the limit holds nobody back (RFC 7661): a slow moment far below it says nothing of it. Requests beyond it wait a
+moment in order; who waits too long takes a lower rung instead of making everybody late.
 """
 
 import asyncio
@@ -55,11 +56,15 @@ class Gate:
 
     def leave(self, seconds: float) -> None:
         """Give the place back and learn from how long it was held."""
+        if self.inside >= int(self.limit) - 1:
+            self._learn(seconds)
+        self._give_back()
+
+    def _learn(self, seconds: float) -> None:
         if seconds > self._policy.slow_s:
             self._shrink(seconds)
-        elif self.inside >= int(self.limit) - 1:
+        else:
             self.limit = min(self.limit + 1 / self.limit, float(self._policy.most))
-        self._give_back()
 
     def _shrink(self, seconds: float) -> None:
         """At most once for all the calls that were under way together."""

@@ -157,6 +157,18 @@ async def test_the_gate_shrinks_once_for_a_slow_batch_and_grows_again(clock: Clo
     assert gate.limit > 12
 
 
+@pytest.mark.anyio
+async def test_a_slow_moment_far_below_the_limit_does_not_shrink_the_gate(clock: Clock):
+    gate = Gate(GatePolicy(slow_s=0.05, first=8, least=2), clock)
+    for _ in range(20):
+        clock.now += 1
+        for _ in range(4):
+            await gate.enter(1)
+        for _ in range(4):
+            gate.leave(0.1)
+    assert gate.limit == 8
+
+
 def test_the_lru_forgets_the_oldest_and_the_expired(clock: Clock):
     kept: Lru[int] = Lru(2, ttl_s=10, clock=clock)
     kept.put("a", 1)
