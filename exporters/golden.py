@@ -4,11 +4,13 @@ Its graphs are run by ONNX Runtime and its forest by Treelite here; that these i
 when the release was built.
 """
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -23,9 +25,12 @@ from exporters.server import Server
 from feature_repo.context import RequestContext, context_array
 from feature_repo.vectors import Floats, Ints
 from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, RANKER, RECOMMEND, USER_TOWER, Model, recommend_name
-from training.models.session import run, session
+from training.models.session import Arrays, run, session
 
 LEAST_RECALL = 0.9
+BREATH = 2  # times as long as a question took
+ROWS = 250  # of the ranker at once, half of what a request asks for
+SCORED = 8  # of the golden users; each has as many scores as there are candidates
 TOWER_TOLERANCE = 1e-5
 REQUEST = RequestContext(
     at=datetime(2026, 1, 1, 12, tzinfo=UTC),
@@ -51,12 +56,14 @@ class Golden:
         """Figures of all golden checks. Raises GateError, ManifestError or ServerError."""
         users, histories, nearest = read_queries(self.release / CANDIDATE_SEARCH.name)
         embeddings, difference = self._embed(server, users)
-        answers = [self._recommend(server, *user) for user in zip(users, histories, embeddings, strict=True)]
+        asked = [self._request(*user) for user in zip(users, histories, embeddings, strict=True)]
+        answers = [self._recommend(server, request) for request in asked]
+        scored = zip(asked[:SCORED], answers, strict=False)
         return {
             "golden_user_tower": difference,
             "golden_ranker": self._ranker(server),
-            "golden_recall": golden_recall(nearest, [keys for keys, _ in answers]),
-            "golden_scores": max(worst for _, worst in answers),
+            "golden_recall": golden_recall(nearest, [_keys(answer) for answer in answers]),
+            "golden_scores": max(self._difference(request, answer) for request, answer in scored),
         }
 
     @cached_property
@@ -78,35 +85,41 @@ class Golden:
     def _ranker(self, server: Server) -> float:
         """The served forest against Treelite, edge rows included."""
         matrix = read_ranker_rows(self.release / RANKER.name)
-        found = server.infer(RANKER, *self._served(RANKER), {"input__0": matrix})["output__0"]
-        return check_scores("ranker on Triton", found, self._scores(matrix))
+        return max(
+            check_scores("ranker on Triton", self._rank(server, rows), self._scores(rows))
+            for rows in np.array_split(matrix, max(1, len(matrix) // ROWS))
+        )
 
-    def _recommend(self, server: Server, row: Floats, history: Ints, embedding: Floats) -> tuple[Ints, float]:
-        """Keys the whole path answers, and how far its scores are from Treelite's on the same candidates."""
-        request: dict[str, Any] = {
+    def _rank(self, server: Server, rows: Floats) -> np.ndarray:
+        with _breath():
+            return server.infer(RANKER, *self._served(RANKER), {"input__0": rows})["output__0"]
+
+    def _request(self, row: Floats, history: Ints, embedding: Floats) -> Arrays:
+        return {
             "user_features": row[None],
             "user_history": history[None],
+            "user_embedding": embedding[None],
+            "country": np.zeros((1, 1), np.int32),
             "context_features": context_array(REQUEST)[None],
         }
-        searched = {"user_embedding": embedding[None], "country": np.zeros((1, 1), np.int32)}
-        number = self.manifest.release
-        answer = server.infer(RECOMMEND, recommend_name(number), 1, request | searched)
-        count = int(answer["count"][0, 0])
-        keys = np.asarray(answer["item_key"][0, :count], np.int64)
-        matrix = run(
-            self._assemble,
-            {
-                **request,
-                "item_key": keys[None],
-                "similarity": answer["similarity"][:, :count],
-                "item_features": self._features(keys)[None],
-            },
-        )
-        return keys, check_scores(recommend_name(number), answer["scores"][:count], self._scores(matrix))
+
+    def _recommend(self, server: Server, request: Arrays) -> Arrays:
+        """What the whole path answers."""
+        with _breath():
+            return server.infer(RECOMMEND, recommend_name(self.manifest.release), 1, request)
+
+    def _difference(self, request: Arrays, answer: Arrays) -> float:
+        """How far an answer's scores are from Treelite's on the same candidates."""
+        keys = _keys(answer)
+        user = {name: request[name] for name in ("user_features", "user_history", "context_features")}
+        similarity = np.asarray(answer["similarity"][:, : len(keys)])
+        item = {"item_key": keys[None], "similarity": similarity, "item_features": self._features(keys)[None]}
+        expected = self._scores(run(self._assemble, user | item))
+        return check_scores(recommend_name(self.manifest.release), answer["scores"][: len(keys)], expected)
 
     def _scores(self, matrix: Floats) -> np.ndarray:
         """The forest's [n, objectives] of ranker rows [n, RANKER_WIDTH]."""
-        return np.asarray(treelite.gtil.predict(self._forest, matrix)).reshape(len(matrix), -1)
+        return np.asarray(treelite.gtil.predict(self._forest, matrix, nthread=1)).reshape(len(matrix), -1)
 
     @cached_property
     def _rows(self) -> tuple[Ints, Ints]:
@@ -124,6 +137,18 @@ class Golden:
 
     def _served(self, model: Model) -> tuple[str, int]:
         return self.manifest.slots[model.name].model, self.manifest.version(model.name)
+
+
+def _keys(answer: Arrays) -> Ints:
+    return np.asarray(answer["item_key"][0, : int(answer["count"][0, 0])], np.int64)
+
+
+@contextmanager
+def _breath() -> Iterator[None]:
+    """Ask, then leave the server to those it serves."""
+    started = time.monotonic()
+    yield
+    time.sleep(BREATH * (time.monotonic() - started))
 
 
 def golden_recall(nearest: Ints, answers: list[Ints]) -> float:

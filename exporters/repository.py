@@ -54,7 +54,8 @@ def remove_drafts(repository: Path) -> None:
 def sweep(repository: Path, servers: Sequence[Server], keep: set[ServedModel]) -> list[ServedModel]:
     """Take every model version that is not in `keep` out of the repository and off the servers. Returns them.
 
-    Ensembles go first, since they hold what they call.
+    Ensembles go first, since they hold what they call; each version has left before the next is told to, because
+    several processes that end at once hold up what serves.
     """
     remove_drafts(repository)
     gone = sorted(set(installed(repository)) - keep, key=lambda served: (not _is_ensemble(served[0]), served))
@@ -63,6 +64,7 @@ def sweep(repository: Path, servers: Sequence[Server], keep: set[ServedModel]) -
         left = any(model == name for model, _ in installed(repository))
         for server in servers:
             server.load(name) if left else server.unload(name)  # loading again drops just the missing version
+            server.await_gone(name, version)
         if not left:
             shutil.rmtree(repository / name)
     return gone

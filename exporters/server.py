@@ -1,7 +1,7 @@
 """Triton's model control, from the publisher's side: load, wait for a *version*, ask."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from model_repository.traffic import ServedModel
 
 LOAD_TIMEOUT = 120.0
 POLL = 0.1
+STAYING = ("READY", "UNLOADING")
 DTYPES = {"FP32": np.float32, "INT64": np.int64, "INT32": np.int32, "UINT8": np.uint8}
 
 
@@ -59,11 +60,14 @@ class Server:
 
     def loaded(self) -> set[ServedModel]:
         """Every model version that is loaded. Raises ServerError."""
+        return self._held({"READY"})
+
+    def _held(self, states: Collection[str]) -> set[ServedModel]:
         try:
             index = self._client.get_model_repository_index(headers=self._control, client_timeout=5.0)
         except InferenceServerException as error:
             raise ServerError(f"Triton at {self.url} does not list its models: {error.message()}") from None
-        return {(entry.name, int(entry.version)) for entry in index.models if entry.state == "READY" and entry.version}
+        return {(entry.name, int(entry.version)) for entry in index.models if entry.state in states and entry.version}
 
     def wait(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
         """Wait for one version. Raises ServerError."""
@@ -71,6 +75,16 @@ class Server:
         while not self.ready(model, version):
             if time.monotonic() > deadline:
                 raise ServerError(f"{model} version {version} is not ready after {timeout:.0f} s; see Triton's log")
+            time.sleep(POLL)
+
+    def await_gone(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
+        """Wait until the version has left, its process included. Raises ServerError."""
+        deadline = time.monotonic() + timeout
+        while (model, version) in self._held(STAYING):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{model} version {version} is still unloading after {timeout:.0f} s; see Triton's log"
+                )
             time.sleep(POLL)
 
     def infer(

@@ -1,5 +1,6 @@
 """What an answer shows of each item, in Redis: written where it changed and nowhere else."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,30 @@ from feature_repo.store import StoreError
 
 BATCH = 1000  # commands per round trip
 DISPLAYED = ("item_id", "title", "category", "brand", "price", "image_url", "tags")
+WRITTEN = "displays:written"  # a hash: `table`, the fingerprint of the one whose rows Redis holds, and its `items`
 
 
-def write_displays(client: Any, folder: Path) -> int:
-    """Write what an answer shows of each item, where Redis holds something else; returns how many items there are."""
-    import pyarrow.dataset as ds
+def write_displays(client: Any, folder: Path, full: bool = False) -> int:
+    """Write what an answer shows of each item, where Redis holds something else; returns how many items there are.
 
+    A table that was written whole and has not changed since is not looked at again, unless `full` is said: that also
+    brings back rows that got lost. Raises StoreError.
+    """
     if not folder.exists():
         raise StoreError(f"{folder}: missing; run `python -m training validate` first")
+    table = _fingerprint(folder)
+    written, items = client.hmget(WRITTEN, "table", "items")
+    if written == table and not full:
+        return int(items)
+    client.delete(WRITTEN)
+    count = _write_changed(client, folder)
+    client.hset(WRITTEN, mapping={"table": table, "items": count})
+    return count
+
+
+def _write_changed(client: Any, folder: Path) -> int:
+    import pyarrow.dataset as ds
+
     items = 0
     for batch in ds.dataset(folder, format="parquet").to_batches(columns=list(DISPLAYED), batch_size=BATCH):
         shown = ({name: value for name, value in item.items() if value is not None} for item in batch.to_pylist())
@@ -27,3 +44,10 @@ def write_displays(client: Any, folder: Path) -> int:
                 client.mset(changed)
         items += len(rows)
     return items
+
+
+def _fingerprint(folder: Path) -> bytes:
+    """Of the files' names, sizes and times: they are replaced, never written into."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = [(str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.blake2b(orjson.dumps(stats), digest_size=16).hexdigest().encode()

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def materialize(settings: Settings, full: bool = False, displays: bool = True) -> dict[str, Any]:
     """Write what is online; returns the marker: users, changed, items, as_of, at.
 
-    `full` writes Feast's rows of every user; without `displays` what is shown of items is left to the publisher.
-    Raises StoreError; the marker is then as it was.
+    `full` writes Feast's rows of every user and looks at what is shown of every item; without `displays` the latter is
+    left to the publisher. Raises StoreError; the marker is then as it was.
     """
     import redis
 
@@ -40,7 +40,7 @@ def materialize(settings: Settings, full: bool = False, displays: bool = True) -
         with connect(settings) as client:
             full = full or client.get(marker_key()) is None
             users, changed = _write_users(store, client, settings, now, full)
-            items = write_displays(client, settings.tables / "items") if displays else 0
+            items = write_displays(client, settings.tables / "items", full) if displays else 0
             marker = {"users": users, "changed": changed, "items": items, "as_of": now.isoformat(),
                       "at": datetime.now(UTC).isoformat()}  # fmt: skip
             client.set(marker_key(), orjson.dumps(marker))

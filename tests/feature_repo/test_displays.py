@@ -32,18 +32,24 @@ def write(folder: Path, titles: list[str]) -> Path:
     return folder
 
 
-def written(client: Redis, folder: Path) -> int:
+def written(client: Redis, folder: Path, full: bool = False) -> int:
     """Writing commands of one run."""
+    return commands(client, folder, full)["mset"]
+
+
+def commands(client: Redis, folder: Path, full: bool = False) -> dict[str, int]:
+    """Commands of one run that read or write rows."""
     client.config_resetstat()
-    assert write_displays(client, folder) == ITEMS
-    return int(client.info("commandstats").get("cmdstat_mset", {"calls": 0})["calls"])
+    assert write_displays(client, folder, full) == ITEMS
+    stats = client.info("commandstats")
+    return {name: int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in ("mget", "mset")}
 
 
 def test_a_second_run_writes_nothing_and_a_changed_item_alone(client: Redis, tmp_path: Path) -> None:
     titles = [f"Title {n}" for n in range(ITEMS)]
     folder = write(tmp_path / "items", titles)
     assert written(client, folder) == 3
-    assert client.dbsize() == ITEMS
+    assert client.dbsize() == ITEMS + 1
     assert orjson.loads(client.get(display_key("i7")) or b"") == {"item_id": "i7", "title": "Title 7", "price": 2.5}
     assert written(client, folder) == 0
     client.config_set("notify-keyspace-events", "K$")
@@ -55,9 +61,35 @@ def test_a_second_run_writes_nothing_and_a_changed_item_alone(client: Redis, tmp
     assert heard[1:] == [f"__keyspace@0__:{display_key(f'i{BATCH}')}".encode()]
 
 
-def test_a_lost_row_comes_back(client: Redis, tmp_path: Path) -> None:
+def test_a_table_that_did_not_change_is_not_looked_at_again(client: Redis, tmp_path: Path) -> None:
+    folder = write(tmp_path / "items", ["same"] * ITEMS)
+    assert commands(client, folder) == {"mget": 3, "mset": 3}
+    assert commands(client, folder) == {"mget": 0, "mset": 0}
+    assert commands(client, write(folder, ["same"] * ITEMS)) == {"mget": 3, "mset": 0}
+
+
+def test_a_lost_row_comes_back_on_a_full_run(client: Redis, tmp_path: Path) -> None:
     folder = write(tmp_path / "items", ["same"] * ITEMS)
     write_displays(client, folder)
     client.delete(display_key("i2"))
-    assert written(client, folder) == 1
+    assert written(client, folder, full=True) == 1
     assert client.exists(display_key("i2"))
+
+
+def test_an_emptied_redis_is_filled_again(client: Redis, tmp_path: Path) -> None:
+    folder = write(tmp_path / "items", ["same"] * ITEMS)
+    write_displays(client, folder)
+    client.flushall()
+    assert written(client, folder) == 3
+
+
+def test_a_run_that_was_cut_off_is_not_believed(client: Redis, tmp_path: Path) -> None:
+    """Of another table, half written: the first one's rows are put back."""
+    first = write(tmp_path / "first", ["first"] * ITEMS)
+    write_displays(client, first)
+    second = write(tmp_path / "second", ["second"] * ITEMS)
+    (second / "part-1.parquet").write_bytes(b"torn")
+    with pytest.raises(pa.ArrowInvalid):
+        write_displays(client, second)
+    write_displays(client, first)
+    assert orjson.loads(client.get(display_key("i2")) or b"")["title"] == "first"

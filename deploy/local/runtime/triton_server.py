@@ -14,6 +14,7 @@ from deploy.settings import ROOT, Settings, child_environment
 from model_repository.control import server_flags
 
 OUR_BACKENDS = ROOT / "deploy" / "triton" / "backends"
+STARTUP = ROOT / "deploy" / "triton" / "startup"  # what every stub runs first
 SHM_BYTES = 8 << 20
 ARENAS = {"MALLOC_ARENA_MAX": "2"}  # glibc's one per thread kept over 3 GiB of freed tensors in Triton's 240 threads
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -120,7 +121,8 @@ def triton_variables() -> dict[str, str]:
     libraries += os.environ.get("LD_LIBRARY_PATH", "").split(":")
     path = f"{layout.TRITON.path / 'bin'}:{os.environ.get('PATH', os.defpath)}"
     searched = ":".join(filter(None, libraries))
-    return {"PATH": path, "LD_LIBRARY_PATH": searched, **ARENAS, **dict.fromkeys(ONE_THREAD, "1")}
+    found = {"PATH": path, "LD_LIBRARY_PATH": searched, "PYTHONPATH": str(STARTUP)}
+    return {**found, **ARENAS, **dict.fromkeys(ONE_THREAD, "1")}
 
 
 def launch_problem() -> str | None:

@@ -9,7 +9,9 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,9 +32,21 @@ def gently(load: Callable[[], T]) -> T:
         return thread.submit(load).result()
 
 
-def give_way() -> None:
-    """From now on this thread runs only while nothing else wants to: on its way up or down, not while it serves."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+def preload(library: str) -> None:
+    """Load a library gently, ahead of the import statement that names it."""
+    gently(lambda: import_module(library))
+
+
+def give_way(thread: int = 0) -> None:
+    """From now on a thread (0: this one) runs only while nothing else wants to."""
+    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def leave() -> None:
+    """The process ends behind what still serves: whichever of its threads is the last frees all its memory."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            give_way(int(thread.name))
 
 
 class ConfigError(ValueError):

@@ -12,9 +12,12 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from trident_backend import Arrays, ModelArgs, answer, gently, leave, preload  # noqa: E402
+
+preload("faiss")
+
 from catalogue import Catalogue, Place  # noqa: E402
 from gpu_index import STORAGE, to_gpu  # noqa: E402
-from trident_backend import Arrays, ModelArgs, answer, gently, give_way  # noqa: E402
 
 PARAMETERS = {  # ours: NVIDIA's container has no FAISS backend
     "omp_threads": "threads FAISS may use for one batch; default 1",
@@ -36,7 +39,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Shut down behind what still serves."""
-        give_way()
+        leave()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Search all queued requests as one batch."""

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
-from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, give_way  # noqa: E402
+from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, leave  # noqa: E402
 
 # fil_backend src/shared_state.h, RapidsSharedState::load
 PARAMETERS = {
@@ -37,7 +37,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Shut down behind what still serves."""
-        give_way()
+        leave()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Score all queued requests in one call."""

@@ -7,8 +7,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import onnxruntime as ort
-from trident_backend import Arrays, ConfigError, ModelArgs, answer, give_way
+from trident_backend import Arrays, ConfigError, ModelArgs, answer, leave, preload
+
+preload("onnxruntime")
+
+import onnxruntime as ort  # noqa: E402
 
 CUDA = "CUDAExecutionProvider"
 # onnxruntime_backend src/onnxruntime.cc, ModelState::ModelState
@@ -38,7 +41,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         """Shut down behind what still serves."""
-        give_way()
+        leave()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Run all queued requests as one batch."""
