@@ -6,6 +6,7 @@ afterwards, touches only what is new or gone.
 
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from model_repository.contract import BY_NAME, RECOMMEND, recommend_name
 from model_repository.render import contract_hash, model_config, parse, recommend_config, text
 from model_repository.traffic import ServedModel
 
+BREATH_S = 1.0
 RECOMMEND_VERSION = 1  # an ensemble's name carries the release; its only version is 1
 
 
@@ -78,12 +80,16 @@ def installed(repository: Path) -> Iterator[ServedModel]:
 
 
 def load(server: Server, manifest: Manifest) -> None:
-    """Load every part of the release that is not loaded, then the ensemble over them, and wait for each version."""
-    parts = [(slot.model, slot.version) for slot in manifest.slots.values()]
-    for name in dict.fromkeys(name for name, version in parts if not server.ready(name, version)):
-        server.load(name)
-    for name, version in parts:
-        server.wait(name, version)
+    """Load every part of the release that is not loaded, then the ensemble over them, and wait for each version.
+
+    Beside others that serve, each has a moment of its own: starting a process holds everybody up a little.
+    """
+    breath = BREATH_S if server.loaded() else 0.0
+    for slot in manifest.slots.values():
+        if not server.ready(slot.model, slot.version):
+            server.load(slot.model)
+            server.wait(slot.model, slot.version)
+            time.sleep(breath)
     ensemble = recommend_name(manifest.release)
     if not server.ready(ensemble, RECOMMEND_VERSION):
         server.load(ensemble)

@@ -5,15 +5,33 @@ taken here. It compares float32 with `x > value → right`; a Treelite test `x <
 meaning for float32 x when t is rounded down to the next float32.
 """
 
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
-import daal4py
 import numpy as np
 import treelite
 
 LEAF = -1  # child of a leaf
 CATEGORICAL = 2  # TreeNodeType::kCategoricalTestNode
 LESS_OR_EQUAL = 3  # Operator::kLE, what LightGBM writes
+
+
+def _bindings() -> ModuleType:
+    """daal4py's bindings alone: the package around them imports scikit-learn, for patches that nobody here asks for,
+    and that is most of what this process would load.
+    """
+    found = find_spec("daal4py")
+    if "daal4py" not in sys.modules and found is not None:
+        package = ModuleType("daal4py")
+        package.__path__ = list(found.submodule_search_locations or ())
+        sys.modules["daal4py"] = package
+    return import_module("daal4py._daal4py")
+
+
+daal = _bindings()
 
 
 class ForestError(ValueError):
@@ -34,7 +52,7 @@ class Forest:
     """`predict` maps [n, features] float32 to [n, classes] float32, on `threads` threads."""
 
     def __init__(self, path: str, threads: int = 1) -> None:
-        daal4py.daalinit(threads)
+        daal.daalinit(threads)
         self._model = load(path)
         header = self._model.get_header_accessor()
         self.features = int(self._model.num_feature)
@@ -52,7 +70,7 @@ class Forest:
             raise ForestError(f"input has shape {X.shape}, expected [n, {self.features}]")
         X = np.ascontiguousarray(X, np.float32)
         # A result owns the memory its prediction points into, and an engine reuses it: one engine for each class.
-        results = [daal4py.gbt_regression_prediction(fptype="float").compute(X, f) for f in self._forests]
+        results = [daal.gbt_regression_prediction(fptype="float").compute(X, f) for f in self._forests]
         raw = np.concatenate([result.prediction for result in results], axis=1) + self._base
         scores: np.ndarray = _sigmoid(self._alpha * raw) if self._sigmoid else raw
         return scores.astype(np.float32)
@@ -63,7 +81,7 @@ def _sigmoid(raw: np.ndarray) -> np.ndarray:
 
 
 def _forest(model: treelite.Model, trees: np.ndarray, features: int) -> Any:
-    builder = daal4py.gbt_reg_model_builder(n_features=features, n_iterations=max(len(trees), 1))
+    builder = daal.gbt_reg_model_builder(n_features=features, n_iterations=max(len(trees), 1))
     for index in trees:
         _add_tree(builder, model.get_tree_accessor(int(index)), int(index))
     if not len(trees):
