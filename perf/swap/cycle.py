@@ -37,19 +37,26 @@ class Cycle:
         return self.retired - self.published
 
     @property
+    def windows(self) -> dict[str, tuple[float, float]]:
+        """Seconds from the start of publishing: before it; until everybody follows; from then until the other is gone."""
+        followed = self.publish_s + FOLLOW_S
+        gone = self.publish_s + self.retire_s
+        return {"steady": (-np.inf, 0.0), "swap": (0.0, followed), "retire": (followed, gone)}
+
+    @property
     def steady_ms(self) -> Milliseconds:
         """Latencies before the swap."""
-        return self.between(-np.inf, 0.0)
+        return self.between(*self.windows["steady"])
 
     @property
     def swap_ms(self) -> Milliseconds:
         """From the start of publishing until everybody follows."""
-        return self.between(0.0, self.publish_s + FOLLOW_S)
+        return self.between(*self.windows["swap"])
 
     @property
     def retire_ms(self) -> Milliseconds:
         """From then until the other is gone."""
-        return self.between(self.publish_s + FOLLOW_S, self.publish_s + self.retire_s)
+        return self.between(*self.windows["retire"])
 
     def between(self, start: float, end: float) -> Milliseconds:
         """Latencies of what was due in [start, end), in seconds from the start of publishing."""
@@ -63,14 +70,21 @@ class Cycle:
 
     @property
     def degraded(self) -> int:
-        """Answers from a rung below the full path; they count as failed."""
-        return self._count(lambda answer: answer.status == OK and answer.level not in UNDEGRADED)
+        """200s from a rung below the full path."""
+        return self._count(_degraded)
+
+    def degraded_in(self, window: str) -> tuple[int, int]:
+        """Those of one of the `windows`, and all of its requests."""
+        shift = self.started - self.outcome.zero
+        start, end = (shift + edge for edge in self.windows[window])
+        due = (self.outcome.intended_s >= start) & (self.outcome.intended_s < end)
+        degraded = np.array([_degraded(answer) for answer in self.outcome.answers], bool)[self.outcome.answer]
+        return int((due & degraded).sum()), int(due.sum())
 
     @property
     def failed(self) -> int:
-        """Requests without a 200 from the full path."""
-        full = self._count(lambda answer: answer.status == OK and answer.level in UNDEGRADED)
-        return len(self.outcome) - full - self.mixed
+        """Requests without a 200."""
+        return len(self.outcome) - self._count(lambda answer: answer.status == OK) - self.mixed
 
     def as_dict(self) -> dict[str, object]:
         """The figures, for JSON."""
@@ -92,6 +106,10 @@ class Cycle:
     def _count(self, chosen: Callable[[Answer], bool]) -> int:
         counts = np.bincount(self.outcome.answer, minlength=len(self.outcome.answers)).tolist()
         return sum(n for n, answer in zip(counts, self.outcome.answers, strict=True) if chosen(answer))
+
+
+def _degraded(answer: Answer) -> bool:
+    return answer.status == OK and answer.level not in UNDEGRADED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +142,17 @@ class Swaps:
             "limit_ms": round(self.limit_ms, 2),
             "passed": failed == mixed == 0 and swap <= self.limit_ms,
             "degraded": sum(cycle.degraded for cycle in self.cycles),
+            "degraded_percent": {window: self._degraded_percent(window) for window in self.cycles[0].windows},
             "requests": sum(len(cycle.outcome) for cycle in self.cycles),
             "rate": round(self.rate, 1),
             "publish_s": round(float(np.median([cycle.publish_s for cycle in self.cycles])), 1),
             "retire_s": round(float(np.median([cycle.retire_s for cycle in self.cycles])), 1),
             "each": [cycle.as_dict() for cycle in self.cycles],
         }
+
+    def _degraded_percent(self, window: str) -> float:
+        counts = [cycle.degraded_in(window) for cycle in self.cycles]
+        return round(100 * sum(degraded for degraded, _ in counts) / max(1, sum(due for _, due in counts)), 3)
 
     def _median_p99(self, window: Callable[[Cycle], Milliseconds]) -> float:
         return float(np.median([quantile(window(cycle), 0.99) for cycle in self.cycles]))

@@ -147,10 +147,18 @@ def cycle(made: Outcome, started: float = 50.15) -> Cycle:
     return Cycle(release=1, outcome=made, started=started, published=started + 0.2, retired=started + 1.6)
 
 
-def test_whatever_is_no_full_answer_failed() -> None:
+def test_failed_mixed_and_degraded_are_three_things() -> None:
     answers = (Answer(OK, "1", NONE), Answer("503"), Answer(WRONG, "1", NONE), Answer(OK, "1", "L4"), TIMEOUT)
-    made = cycle(outcome([1.0] * 10, answers, [0, 0, 1, 2, 2, 3, 3, 3, 4, 0]))
-    assert (made.failed, made.mixed, made.degraded) == (5, 2, 3)
+    made = cycle(outcome([1.0] * 10, answers, [0, 3, 1, 2, 2, 3, 3, 3, 4, 0]))
+    assert (made.failed, made.mixed, made.degraded) == (2, 2, 4)
+
+
+def test_degraded_answers_are_told_by_window() -> None:
+    answers = (Answer(OK, "1", NONE), Answer(OK, "1", "L4"))
+    made = cycle(outcome([1.0] * 21, answers, [0, 1, 0, 1, 1, *[0] * 16]))
+    assert [made.degraded_in(window) for window in ("steady", "swap", "retire")] == [(1, 2), (2, 12), (0, 4)]
+    figures = Swaps(rate=10.0, cycles=(made,)).as_dict()
+    assert figures["degraded_percent"] == {"steady": 50.0, "swap": 16.667, "retire": 0.0}
 
 
 def test_windows_begin_and_end_with_the_steps_of_a_swap() -> None:
@@ -177,7 +185,7 @@ def test_the_limit_is_a_factor_or_milliseconds(during: float, steady: float, wit
     assert swaps([during], [steady]).as_dict()["passed"] is within
 
 
-@pytest.mark.parametrize("answer", [Answer(WRONG, "1", NONE), Answer("503"), Answer(OK, "1", "L2")])
+@pytest.mark.parametrize("answer", [Answer(WRONG, "1", NONE), Answer("503"), TIMEOUT])
 def test_nothing_passes_with_a_failed_or_mixed_answer(answer: Answer) -> None:
     assert swaps([10.0], [10.0], (answer,)).as_dict()["passed"] is False
 
