@@ -38,7 +38,7 @@ class Cycle:
 
     @property
     def windows(self) -> dict[str, tuple[float, float]]:
-        """Seconds from the start of publishing: before it; until everybody follows; from then until the other is gone."""
+        """Seconds from the start of publishing: before it; until everybody follows; until the other is gone."""
         followed = self.publish_s + FOLLOW_S
         gone = self.publish_s + self.retire_s
         return {"steady": (-np.inf, 0.0), "swap": (0.0, followed), "retire": (followed, gone)}

@@ -32,8 +32,9 @@ def swap_under_load(settings: Settings, target: Target, rate: float, count: int,
         load = OpenLoop(rate=rate, seconds=STEADY_S + longest + SPARE_S, seed=number)
         cycles.append(_cycle(settings, target, load, current, 3 - current))
         told = cycles[-1].as_dict()
+        counts = ", ".join(f"{told[name]} {name}" for name in ("failed", "mixed", "degraded"))
         report(f"{number + 1}/{count}: release {current} → {told['release']}, p99 {told['steady_p99_ms']} → "
-               f"{told['swap_p99_ms']} ms, {told['failed']} failed, {told['mixed']} mixed, {told['degraded']} degraded")  # fmt: skip
+               f"{told['swap_p99_ms']} ms, {counts}")  # fmt: skip
     return Swaps(rate=rate, cycles=tuple(cycles))
 
 
