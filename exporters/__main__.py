@@ -5,17 +5,23 @@
     retire N → gc
 """  # fmt: skip
 
-from collections.abc import Callable
+import sys
 
-import typer
-from rich.markup import escape
+from exporters.background import give_way
 
-from deploy.settings import SettingsError
-from exporters.commands import releases, rollout, traffic, upkeep
-from exporters.commands.console import console
-from exporters.commands.refresh import refresh
-from exporters.errors import ExportError
-from training.errors import DataError
+give_way(sys.argv[1:])  # before what follows is imported
+
+from collections.abc import Callable  # noqa: E402
+
+import typer  # noqa: E402
+from rich.markup import escape  # noqa: E402
+
+from deploy.settings import SettingsError  # noqa: E402
+from exporters.commands import releases, rollout, traffic, upkeep  # noqa: E402
+from exporters.commands.console import console  # noqa: E402
+from exporters.commands.refresh import refresh  # noqa: E402
+from exporters.errors import ExportError  # noqa: E402
+from training.errors import DataError  # noqa: E402
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 COMMANDS: tuple[Callable[..., None], ...] = (

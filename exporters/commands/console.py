@@ -1,7 +1,6 @@
 """What every command says in the same way: steps and tables to stderr, one JSON document to stdout."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -15,11 +14,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would cha
 Reason = Annotated[str, typer.Option(help="why, for the record and the logs")]
 Wait = Annotated[float, typer.Option("--wait", min=0, help="seconds to wait for another publisher")]
 console = Console(stderr=True)
-
-
-def give_way() -> None:
-    """Run only while nothing that serves on this machine wants to: publishing has time, an answer has not."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def report(step: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy.settings import load_settings
-from exporters.commands.console import DryRun, Json, Wait, finish, give_way, report, say, show_rows
+from exporters.commands.console import DryRun, Json, Wait, finish, report, say, show_rows
 
 
 def refresh(
@@ -28,7 +28,6 @@ def refresh(
     from exporters.refresh import refresh as refresh_lines
 
     settings = load_settings()
-    give_way()
     options = Options(dry_run=dry_run, allow_shrink=allow_shrink, keep=keep, triton=tuple(triton or ()))
     with publishing(settings, wait):
         done = refresh_lines(settings, report, options)

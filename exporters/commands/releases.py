@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.settings import Settings, load_settings
-from exporters.commands.console import Json, Wait, console, finish, give_way, report, say, show_rows
+from exporters.commands.console import Json, Wait, console, finish, report, say, show_rows
 from exporters.errors import ExportError
 from model_repository.traffic import Traffic
 
@@ -33,7 +33,6 @@ def publish(
     from exporters.shift import shift
 
     settings = load_settings()
-    give_way()
     with publishing(settings, wait):
         number = release or _next(settings)
         figures = publish_release(settings, number, report, triton or ())

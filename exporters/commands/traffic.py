@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy.settings import load_settings
-from exporters.commands.console import DryRun, Json, Reason, Wait, finish, give_way, report, say
+from exporters.commands.console import DryRun, Json, Reason, Wait, finish, report, say
 from model_repository.traffic import Traffic
 
 Force = Annotated[bool, typer.Option("--force", help="also when Triton does not say that it is ready")]
@@ -65,7 +65,6 @@ def retire(
     if dry_run:
         _change(lambda before: retired(before, number), dry_run, as_json, force=True)
         return
-    give_way()
     with publishing(settings, wait):
         traffic = retire_release(settings, number, report, GRACE_S if grace is None else grace)
     _tell(traffic, as_json)
