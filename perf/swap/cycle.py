@@ -15,12 +15,13 @@ FACTOR, ADDED_MS = 1.5, 20.0  # p99 during a swap may be so many times the stead
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Cycle:
-    """One swap under load, to `release`.
+    """One swap to `release` under a load of `rate` requests/s.
 
     On `time.monotonic`: publishing began, it ended with all users sent there, the other release was gone.
     """
 
     release: int
+    rate: float
     outcome: Outcome
     started: float
     published: float
@@ -90,6 +91,7 @@ class Cycle:
         """The figures, for JSON."""
         return {
             "release": self.release,
+            "rate": round(self.rate, 1),
             "publish_s": round(self.publish_s, 2),
             "retire_s": round(self.retire_s, 2),
             "requests": len(self.outcome),
@@ -114,10 +116,14 @@ def _degraded(answer: Answer) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swaps:
-    """All of them, at `rate` requests/s."""
+    """All of them."""
 
-    rate: float
     cycles: tuple[Cycle, ...]
+
+    @property
+    def rate(self) -> float:
+        """Requests/s, the median of the swaps'."""
+        return float(np.median([cycle.rate for cycle in self.cycles]))
 
     @property
     def limit_ms(self) -> float:

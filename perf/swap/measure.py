@@ -21,19 +21,20 @@ from training.lines import Line, latest
 USERS = 400  # whose nearest items are known
 SECONDS = 6.0
 FIRST = 60.0
+AGAIN = 4  # swaps at a share of one knee
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """The swaps, and the knee that the rate is a share of (None where the rate was given)."""
+    """The swaps, and the knees that their rates are a share of (none where the rate was given)."""
 
     items: int
-    knee: float | None
+    knees: tuple[float, ...]
     swaps: Swaps
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        return {**self.swaps.as_dict(), "items": self.items, "knee": self.knee and round(self.knee, 1)}
+        return {**self.swaps.as_dict(), "items": self.items, "knees": [round(knee, 1) for knee in self.knees]}
 
 
 def measure(
@@ -48,12 +49,27 @@ def measure(
         _retire_the_rest(settings, report)
         users = [user_id(number) for number in range(USERS)]
         asked = Target(host=settings.host, port=settings.api_port, users=users, check=checker)
-        knee = None
-        if rate is None:
-            knee = find_knee(asked, first=OpenLoop(rate=FIRST, seconds=SECONDS)).rate
-            rate = share * knee
-        report(f"{run.url}: swapping {count} times at {rate:.0f} requests/s")
-        return Measured(items=items, knee=knee, swaps=swap_under_load(settings, asked, rate, count, report))
+        report(f"{run.url}: swapping {count} times")
+        rates = _Rates(asked, rate, share, report)
+        swaps = swap_under_load(settings, asked, rates, count, report)
+        return Measured(items=items, knees=tuple(rates.knees), swaps=swaps)
+
+
+class _Rates:
+    """The rate of each swap: the one that was said, or the share of a knee that is found anew every so often, because
+    what a shared machine can do changes within minutes."""
+
+    def __init__(self, target: Target, rate: float | None, share: float, report: Report) -> None:
+        self.knees: list[float] = []
+        self._target, self._rate, self._share, self._report = target, rate, share, report
+
+    def __call__(self, number: int) -> float:
+        if self._rate is not None:
+            return self._rate
+        if number % AGAIN == 0:
+            self.knees.append(find_knee(self._target, first=OpenLoop(rate=FIRST, seconds=SECONDS)).rate)
+            self._report(f"the knee is at {self.knees[-1]:.0f} requests/s")
+        return self._share * self.knees[-1]
 
 
 def _retire_the_rest(settings: Settings, report: Report) -> None:

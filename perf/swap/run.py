@@ -8,6 +8,7 @@ cycle.
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from deploy.settings import ROOT, Settings, child_environment
@@ -23,29 +24,35 @@ FIRST_S = 30.0  # a guess of what the first swap takes; the others take as long 
 SPARE_S = 4.0
 
 
-def swap_under_load(settings: Settings, target: Target, rate: float, count: int, report: Report) -> Swaps:
-    """Swap `count` times between releases 1 and 2. Raises PerfError when publishing or retiring fails."""
+def swap_under_load(
+    settings: Settings, target: Target, rate_of: Callable[[int], float], count: int, report: Report
+) -> Swaps:
+    """Swap `count` times between releases 1 and 2, each at `rate_of` its number, from 0.
+
+    Raises PerfError when publishing or retiring fails.
+    """
     cycles: list[Cycle] = []
     for number in range(count):
-        (current,) = TrafficStore(settings).require().carried
         longest = max((cycle.publish_s + cycle.retire_s for cycle in cycles), default=FIRST_S)
-        load = OpenLoop(rate=rate, seconds=STEADY_S + longest + SPARE_S, seed=number)
-        cycles.append(_cycle(settings, target, load, current, 3 - current))
+        load = OpenLoop(rate=rate_of(number), seconds=STEADY_S + longest + SPARE_S, seed=number)
+        cycles.append(_cycle(settings, target, load))
         told = cycles[-1].as_dict()
         counts = ", ".join(f"{told[name]} {name}" for name in ("failed", "mixed", "degraded"))
-        report(f"{number + 1}/{count}: release {current} → {told['release']}, p99 {told['steady_p99_ms']} → "
-               f"{told['swap_p99_ms']} ms, {counts}")  # fmt: skip
-    return Swaps(rate=rate, cycles=tuple(cycles))
+        report(f"{number + 1}/{count}: to release {told['release']} at {load.rate:.0f}/s, p99 {told['steady_p99_ms']} "
+               f"→ {told['swap_p99_ms']} ms, {counts}")  # fmt: skip
+    return Swaps(cycles=tuple(cycles))
 
 
-def _cycle(settings: Settings, target: Target, load: OpenLoop, current: int, other: int) -> Cycle:
+def _cycle(settings: Settings, target: Target, load: OpenLoop) -> Cycle:
+    (current,) = TrafficStore(settings).require().carried
+    other = 3 - current
     with ThreadPoolExecutor(1) as operator:
         swap = operator.submit(_operate, settings, current, other)
         outcome = drive(target, load)
         started, published, retired = swap.result()
     if published + FOLLOW_S > outcome.zero + outcome.seconds:
         raise PerfError(f"publishing took {published - started:.0f} s, longer than the load; swap again")
-    return Cycle(release=other, outcome=outcome, started=started, published=published, retired=retired)
+    return Cycle(release=other, rate=load.rate, outcome=outcome, started=started, published=published, retired=retired)
 
 
 def _operate(settings: Settings, current: int, other: int) -> tuple[float, float, float]:

@@ -144,7 +144,7 @@ def outcome(latencies_ms: list[float], answers: tuple[Answer, ...], answer: list
 
 
 def cycle(made: Outcome, started: float = 50.15) -> Cycle:
-    return Cycle(release=1, outcome=made, started=started, published=started + 0.2, retired=started + 1.6)
+    return Cycle(release=1, rate=10.0, outcome=made, started=started, published=started + 0.2, retired=started + 1.6)
 
 
 def test_failed_mixed_and_degraded_are_three_things() -> None:
@@ -157,7 +157,7 @@ def test_degraded_answers_are_told_by_window() -> None:
     answers = (Answer(OK, "1", NONE), Answer(OK, "1", "L4"))
     made = cycle(outcome([1.0] * 21, answers, [0, 1, 0, 1, 1, *[0] * 16]))
     assert [made.degraded_in(window) for window in ("steady", "swap", "retire")] == [(1, 2), (2, 12), (0, 4)]
-    figures = Swaps(rate=10.0, cycles=(made,)).as_dict()
+    figures = Swaps(cycles=(made,)).as_dict()
     assert figures["degraded_percent"] == {"steady": 50.0, "swap": 16.667, "retire": 0.0}
 
 
@@ -175,7 +175,7 @@ def swaps(during: list[float], steady: list[float], answers: tuple[Answer, ...] 
         cycle(outcome([before] * 2 + [within] * 19, answers, [0] * 21))
         for before, within in zip(steady, during, strict=True)
     ]
-    return Swaps(rate=10.0, cycles=tuple(made))
+    return Swaps(cycles=tuple(made))
 
 
 @pytest.mark.parametrize(
