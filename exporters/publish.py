@@ -14,6 +14,7 @@ from exporters.errors import ExportError, ManifestError, ServerError
 from exporters.golden import Golden
 from exporters.lock import publishing
 from exporters.manifest import POPULAR, Manifest, read, release_numbers
+from exporters.queries import RANKER_ROWS
 from exporters.repository import RECOMMEND_VERSION, install, load, needed, remove_drafts, sweep
 from exporters.rollout import listed
 from exporters.server import Server
@@ -23,7 +24,7 @@ from exporters.verify import verify
 from feature_repo.displays import write_displays
 from feature_repo.schema import SCHEMA
 from feature_repo.store import connect, items_as_of
-from model_repository.contract import CANDIDATE_SEARCH, recommend_name
+from model_repository.contract import CANDIDATE_SEARCH, RANKER, recommend_name
 from model_repository.traffic import Change, Popular, ServedModel, ServedRelease, Traffic
 from training.lines import Line
 
@@ -135,7 +136,10 @@ def published(settings: Settings) -> list[int]:
 
 
 def unpublished(settings: Settings, line: Line) -> int | None:
-    """The newest release, if it is of this line and of the features as they are now, and was never published."""
+    """The newest release, if it is of this line and of the features as they are now, and was never published.
+
+    One of a revision that kept no golden rows with its forest is none.
+    """
     newest = max(release_numbers(settings.releases), default=0)
     if newest == 0 or newest in published(settings):
         return None
@@ -145,7 +149,7 @@ def unpublished(settings: Settings, line: Line) -> int | None:
         return None
     same = manifest.line == line.number and manifest.tower_digest == line.tower_digest
     current = manifest.source == settings.source and manifest.as_of == items_as_of(settings).isoformat()
-    return newest if same and current else None
+    return newest if same and current and RANKER_ROWS in manifest.slots[RANKER.name].files else None
 
 
 def served(manifest: Manifest, endpoints: Sequence[str]) -> ServedRelease:

@@ -6,8 +6,9 @@ entry of `BLOCKS`, and its markers (`perf.documents`) where it is to stand.
 
 from perf.documents import Blocks, Row, Table, Words
 
-BENCH, DEMO, PIPELINE, SCALE, STORE, VALIDATION = (
-    f"{name}-2-cores.json" for name in ("bench", "demo", "pipeline", "catalogue", "store", "plan-validation")
+BENCH, DEMO, PIPELINE, SCALE, STORE, SWAP, VALIDATION = (
+    f"{name}-2-cores.json"
+    for name in ("bench", "demo", "pipeline", "catalogue", "store", "swap", "plan-validation")
 )
 TEN = "sizes[items=10000000]"
 
@@ -125,6 +126,9 @@ MEASURED = Table(
             "… 10M × 128: release made in · memory of all processes (PSS)",
             f"{{{TEN}.made.seconds / 60:.1f}} min · {{{TEN}.resident_total_mib / 1024:.1f}} GiB",
             "`python -m perf catalogue --trees 100x64`")),
+        Row(source=SWAP, cells=(
+            "{swaps} release swaps at half the knee, {items:,} items: failed · mixed · p99 before, during",
+            "{failed} · {mixed} · {steady_p99_ms:.0f}, {swap_p99_ms:.0f} ms", "`python -m perf swap`")),
     ),
 )  # fmt: skip
 BLOCKS: Blocks = {
@@ -145,6 +149,14 @@ BLOCKS: Blocks = {
         header=("items", "index chosen", "recall@500: at build · on Triton", "made in, at most", "release",
                 "`candidates`", "all processes", "saturation · knee, requests/s", "p50 · p99"),
         rows=tuple(map(_size, (100_000, 1_000_000, 10_000_000)))),
+    "swap": Table(
+        header=("swaps", "requests, at", "failed · mixed", "p99 before · publishing · retiring", "limit",
+                "degraded before · publishing · retiring", "publish · retire took"),
+        rows=(Row(source=SWAP, cells=(
+            "{swaps}", "{requests:,}, {rate:.0f}/s", "{failed} · {mixed}",
+            "{steady_p99_ms:.1f} · {swap_p99_ms:.1f} · {retire_p99_ms:.1f} ms", "{limit_ms:.1f} ms",
+            "{degraded_percent.steady:.2f} · {degraded_percent.swap:.2f} · {degraded_percent.retire:.2f} %",
+            "{publish_s:.0f} · {retire_s:.0f} s")),)),
     "slope": Words(source=PIPELINE,
                    template="{slope.seconds_per_event_ratio:.3f} (CPU {slope.cpu_per_event_ratio:.3f})"),
 }  # fmt: skip

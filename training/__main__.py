@@ -39,7 +39,7 @@ Overlap = Annotated[int, typer.Option("--overlap", min=0, help="days before the 
 NewCodes = Annotated[
     bool, typer.Option("--new-codes", help="count categories, brands, prices, titles anew; older lines end with that")
 ]
-Full = Annotated[bool, typer.Option("--full", help="write Feast's rows of every user, not only the changed ones")]
+Full = Annotated[bool, typer.Option("--full", help="write every user's rows, compare every item's; not only changes")]
 Reference = Annotated[int | None, typer.Option(help="number of the line; the newest by default")]
 Current = Annotated[str, typer.Option(help="a features folder, a workspace or its name; latest: the configured one's")]
 Split = Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="whose window; test by default")]

@@ -118,12 +118,15 @@ def configs(check: Annotated[bool, typer.Option(help="only say what differs")] =
 
 
 def _next(settings: Settings) -> int:
-    from exporters.build import build_release
     from exporters.publish import unpublished
     from training.lines import latest
 
     line = latest(settings.lines)
-    return unpublished(settings, line) or int(build_release(settings, line, report).name)
+    if (number := unpublished(settings, line)) is not None:
+        return number
+    from exporters.build import build_release
+
+    return int(build_release(settings, line, report).name)
 
 
 def _traffic(settings: Settings) -> Traffic | None:
