@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 
@@ -11,7 +12,8 @@ from feature_repo.store import StoreError
 
 BATCH = 1000  # commands per round trip
 DISPLAYED = ("item_id", "title", "category", "brand", "price", "image_url", "tags")
-WRITTEN = "displays:written"  # a hash: `table`, the fingerprint of the one whose rows Redis holds, and its `items`
+# A hash: `table`, the fingerprint of the one whose rows Redis holds, and its `items`; `writer` while one is written.
+WRITTEN = "displays:written"
 
 
 def write_displays(client: Any, folder: Path, full: bool = False) -> int:
@@ -26,9 +28,14 @@ def write_displays(client: Any, folder: Path, full: bool = False) -> int:
     written, items = client.hmget(WRITTEN, "table", "items")
     if written == table and not full:
         return int(items)
+    writer = uuid4().bytes
     client.delete(WRITTEN)
+    client.hset(WRITTEN, "writer", writer)
     count = _write_changed(client, folder)
-    client.hset(WRITTEN, mapping={"table": table, "items": count})
+    if client.hget(WRITTEN, "writer") == writer:
+        client.hset(WRITTEN, mapping={"table": table, "items": count})
+    else:  # somebody wrote at the same time: nobody knows whose rows are there
+        client.delete(WRITTEN)
     return count
 
 

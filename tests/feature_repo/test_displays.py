@@ -1,7 +1,8 @@
 """What is shown of items is written where it changed, and nowhere else: real Redis."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -81,6 +82,29 @@ def test_an_emptied_redis_is_filled_again(client: Redis, tmp_path: Path) -> None
     write_displays(client, folder)
     client.flushall()
     assert written(client, folder) == 3
+
+
+def test_two_writers_at_once_are_both_not_believed(client: Redis, tmp_path: Path) -> None:
+    """The second begins and ends while the first is at work."""
+    first, second = (write(tmp_path / name, [name] * ITEMS) for name in ("first", "second"))
+    begun = Interrupted(client, lambda: write_displays(client, second))
+    write_displays(begun, first)
+    assert begun.done
+    for folder in (first, second):
+        assert commands(client, folder)["mget"] == 3
+
+
+class Interrupted:
+    """A Redis client that lets somebody else act before its first look at rows."""
+
+    def __init__(self, client: Redis, other: Callable[[], object]) -> None:
+        self._client, self._other, self.done = client, other, False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "mget" and not self.done:
+            self.done = True
+            self._other()
+        return getattr(self._client, name)
 
 
 def test_a_run_that_was_cut_off_is_not_believed(client: Redis, tmp_path: Path) -> None:

@@ -38,15 +38,15 @@ def preload(library: str) -> None:
 
 
 def give_way(thread: int = 0) -> None:
-    """From now on a thread (0: this one) runs only while nothing else wants to."""
-    os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    """From now on a thread (0: this one) runs only while nothing else wants to, where the kernel knows of that."""
+    with suppress(OSError):
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
 
 
 def leave() -> None:
     """The process ends behind what still serves: whichever of its threads is the last frees all its memory."""
     for thread in Path("/proc/self/task").iterdir():
-        with suppress(ProcessLookupError):
-            give_way(int(thread.name))
+        give_way(int(thread.name))
 
 
 class ConfigError(ValueError):
