@@ -7,7 +7,7 @@ meaning for float32 x when t is rounded down to the next float32.
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
 
@@ -23,11 +23,8 @@ def _bindings() -> ModuleType:
     """daal4py's bindings alone: the package around them imports scikit-learn, for patches that nobody here asks for,
     and that is most of what this process would load.
     """
-    found = find_spec("daal4py")
-    if "daal4py" not in sys.modules and found is not None:
-        package = ModuleType("daal4py")
-        package.__path__ = list(found.submodule_search_locations or ())
-        sys.modules["daal4py"] = package
+    if "daal4py" not in sys.modules and (package := find_spec("daal4py")) is not None:
+        sys.modules["daal4py"] = module_from_spec(package)  # and not run
     return import_module("daal4py._daal4py")
 
 
