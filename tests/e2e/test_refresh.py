@@ -31,6 +31,7 @@ from exporters.server import Server
 from exporters.shift import shift
 from exporters.traffic import TrafficStore
 from exporters.verify import verify
+from feature_repo.displays import WRITTEN
 from feature_repo.rows import display_key
 from feature_repo.vectors import item_key
 from model_repository.contract import CANDIDATE_SEARCH
@@ -163,7 +164,7 @@ def test_it_writes_only_what_changed_and_no_user_is_embedded_again(
     added = {tuple(path.split("/")[:2]) for path in set(after) - set(repository)}
     assert added == {("candidates", str(number)), (f"recommend_{number}", "config.pbtxt"), (f"recommend_{number}", "1")}
     changed = {key for key, value in dumped(settings).items() if values.get(key) != value}
-    assert changed == {TRAFFIC_KEY, popular_key(number or 0), display_key(NEW), display_key(an_hour_later)}
+    assert changed == {TRAFFIC_KEY, popular_key(number or 0), WRITTEN, display_key(NEW), display_key(an_hour_later)}
     assert set(values) <= set(dumped(settings))
 
     until_served(api, number)
