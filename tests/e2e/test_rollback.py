@@ -150,6 +150,7 @@ def test_one_whose_redis_is_away_keeps_the_last_record_and_follows_later(
     assert world.all_on(1, world.change(rolled_back), AT_ONCE, tuple(others)) < AT_ONCE
     _wait_until(lambda: lonely.traffic()["confirmed_seconds_ago"] > 2.0)
     assert (lonely.release(), lonely.traffic()["sequence"]) == ("2", sequence)
+    _wait_until(lambda: len(lonely.said("traffic_unconfirmed")) > ends)
     assert len(lonely.said("traffic_unconfirmed")) == ends + 1
     world.line.allow()
     assert world.all_on(1, time.monotonic(), RECONNECT, (lonely,)) < RECONNECT
