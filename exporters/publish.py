@@ -29,6 +29,7 @@ from model_repository.traffic import Change, Popular, ServedModel, ServedRelease
 from training.lines import Line
 
 Report = Callable[[str], None]
+BREATH_S = 1.0  # between two parts that are loaded beside others that serve
 
 
 def publish(settings: Settings, number: int, report: Report, endpoints: Sequence[str] = ()) -> dict[str, float]:
@@ -190,7 +191,7 @@ def _prove(settings: Settings, manifest: Manifest, servers: Sequence[Server], re
         install(settings.runtime_repository, settings, manifest, loaded)
         report("load on Triton")
         for server in servers:
-            load(server, manifest)
+            load(server, manifest, BREATH_S if loaded else 0.0)
     else:
         report("wait for Triton")
         for server in servers:

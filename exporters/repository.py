@@ -20,7 +20,6 @@ from model_repository.contract import BY_NAME, RECOMMEND, recommend_name
 from model_repository.render import contract_hash, model_config, parse, recommend_config, text
 from model_repository.traffic import ServedModel
 
-BREATH_S = 1.0
 RECOMMEND_VERSION = 1  # an ensemble's name carries the release; its only version is 1
 
 
@@ -79,17 +78,16 @@ def installed(repository: Path) -> Iterator[ServedModel]:
             yield folder.parent.name, int(folder.name)
 
 
-def load(server: Server, manifest: Manifest) -> None:
+def load(server: Server, manifest: Manifest, breath_s: float = 0.0) -> None:
     """Load every part of the release that is not loaded, then the ensemble over them, and wait for each version.
 
-    Beside others that serve, each has a moment of its own: starting a process holds everybody up a little.
+    `breath_s` seconds lie between two parts: starting a process holds up a little whoever is served beside it.
     """
-    breath = BREATH_S if server.loaded() else 0.0
     for slot in manifest.slots.values():
         if not server.ready(slot.model, slot.version):
             server.load(slot.model)
             server.wait(slot.model, slot.version)
-            time.sleep(breath)
+            time.sleep(breath_s)
     ensemble = recommend_name(manifest.release)
     if not server.ready(ensemble, RECOMMEND_VERSION):
         server.load(ensemble)

@@ -1,7 +1,7 @@
 """Triton's model control, from the publisher's side: load, wait for a *version*, ask."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -71,21 +71,12 @@ class Server:
 
     def wait(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
         """Wait for one version. Raises ServerError."""
-        deadline = time.monotonic() + timeout
-        while not self.ready(model, version):
-            if time.monotonic() > deadline:
-                raise ServerError(f"{model} version {version} is not ready after {timeout:.0f} s; see Triton's log")
-            time.sleep(POLL)
+        _until(lambda: self.ready(model, version), timeout, f"{model} version {version} is not ready")
 
     def await_gone(self, model: str, version: int, timeout: float = LOAD_TIMEOUT) -> None:
         """Wait until the version has left, its process included. Raises ServerError."""
-        deadline = time.monotonic() + timeout
-        while (model, version) in self._held(STAYING):
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"{model} version {version} is still unloading after {timeout:.0f} s; see Triton's log"
-                )
-            time.sleep(POLL)
+        left = f"{model} version {version} is still unloading"
+        _until(lambda: (model, version) not in self._held(STAYING), timeout, left)
 
     def infer(
         self, model: Model, name: str, version: int, inputs: Mapping[str, npt.NDArray[np.generic]]
@@ -101,3 +92,11 @@ class Server:
         except InferenceServerException as error:
             raise ServerError(f"{name} version {version} answered an error: {error.message()}") from None
         return {tensor.name: answer.as_numpy(tensor.name) for tensor in model.outputs}
+
+
+def _until(holds: Callable[[], bool], timeout: float, problem: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not holds():
+        if time.monotonic() > deadline:
+            raise ServerError(f"{problem} after {timeout:.0f} s; see Triton's log")
+        time.sleep(POLL)
