@@ -7,9 +7,9 @@
 
 import sys
 
-from exporters.background import give_way
+from exporters.background import set_pace
 
-give_way(sys.argv[1:])  # before what follows is imported
+set_pace(sys.argv[1:])  # before what follows is imported
 
 from collections.abc import Callable  # noqa: E402
 

@@ -3,15 +3,18 @@
 `__main__` asks before it imports anything else: what the commands import takes a third of a second.
 """
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
+
+from deploy.triton.backends.pace import give_way, slow_down
 
 PATIENT = ("publish", "retire", "refresh", "gc")
+SLOW = ("publish", "retire", "gc")  # those of seconds, a share of a core (`pace`); a refresh computes for minutes
 
 
-def give_way(arguments: Sequence[str]) -> None:
+def set_pace(arguments: Sequence[str]) -> None:
     """Lower this process and its children for good if the command is one of them; behind the others somebody waits."""
-    if arguments and arguments[0] in PATIENT:
-        with suppress(OSError):  # a sandbox without it
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    command = arguments[0] if arguments else ""
+    if command in PATIENT:
+        give_way()
+    if command in SLOW:
+        slow_down()

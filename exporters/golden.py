@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime as ort
 import treelite
 
+from deploy.triton.backends.pace import breathe
 from exporters.blocks import read_features
 from exporters.errors import GateError
 from exporters.gates import check_scores
@@ -119,7 +120,9 @@ class Golden:
 
     def _scores(self, matrix: Floats) -> np.ndarray:
         """The forest's [n, objectives] of ranker rows [n, RANKER_WIDTH]."""
-        return np.asarray(treelite.gtil.predict(self._forest, matrix, nthread=1)).reshape(len(matrix), -1)
+        raw = np.asarray(treelite.gtil.predict(self._forest, matrix, nthread=1))
+        breathe()
+        return raw.reshape(len(matrix), -1)
 
     @cached_property
     def _rows(self) -> tuple[Ints, Ints]:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deploy.settings import ROOT
+from deploy.triton.backends.pace import breathe
 from exporters.errors import ManifestError
 
 FILE = "manifest.json"
 TABLE, POPULAR = "table.json", "popular.json"  # of a generation: what its arrays hold, what is shown to anybody
+PART = 1 << 20  # bytes hashed between two pauses
 SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json")  # what a release may hold; no pickle
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(onnx|tl|faiss|npy|json)$")]
 
@@ -107,8 +109,12 @@ def file_entries(folder: Path) -> dict[str, FileEntry]:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(PART):
+            digest.update(part)
+            breathe()
+    return digest.hexdigest()
 
 
 def git_revision() -> str | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.settings import Settings, load_settings
+from deploy.triton.backends.pace import at_full_speed
 from exporters.commands.console import Json, Wait, console, finish, report, say, show_rows
 from exporters.errors import ExportError
 from model_repository.traffic import Traffic
@@ -124,9 +125,10 @@ def _next(settings: Settings) -> int:
     line = latest(settings.lines)
     if (number := unpublished(settings, line)) is not None:
         return number
-    from exporters.build import build_release
+    with at_full_speed():
+        from exporters.build import build_release
 
-    return int(build_release(settings, line, report).name)
+        return int(build_release(settings, line, report).name)
 
 
 def _traffic(settings: Settings) -> Traffic | None:

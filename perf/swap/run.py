@@ -1,8 +1,8 @@
 """Swapping two releases to and fro under an open loop.
 
 A cycle: steady load, then `python -m exporters publish --release N` as an operator runs it (it loads on Triton, proves
-and promotes), then `retire` of the other, which unloads it; so each swap loads anew. The generator never pauses in a
-cycle.
+and promotes), then, once everybody follows, `retire` of the other, which unloads it; so each swap loads anew. The
+generator never pauses in a cycle.
 """
 
 import subprocess
@@ -60,6 +60,7 @@ def _operate(settings: Settings, current: int, other: int) -> tuple[float, float
     started = time.monotonic()
     _exporters(settings, "publish", "--release", str(other))
     published = time.monotonic()
+    time.sleep(FOLLOW_S)
     _exporters(settings, "retire", str(current))
     return started, published, time.monotonic()
 

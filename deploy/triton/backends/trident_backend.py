@@ -6,10 +6,8 @@ not read is an error, because silently ignoring it would make this runtime and t
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from pace import give_way, slow_down
 
 T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
@@ -24,11 +23,11 @@ NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 
 
 def gently(load: Callable[[], T]) -> T:
-    """Load in a thread that runs only while nothing that serves wants to; it has time, an answer has not.
+    """Load in a thread that gives way and pauses (`pace`); it has time, an answer has not.
 
     The priority is the thread's alone and ends with it. Threads that `load` starts inherit it: let it start none.
     """
-    with ThreadPoolExecutor(1, initializer=give_way) as thread:
+    with ThreadPoolExecutor(1, initializer=_patient) as thread:
         return thread.submit(load).result()
 
 
@@ -37,16 +36,15 @@ def preload(library: str) -> None:
     gently(lambda: import_module(library))
 
 
-def give_way(thread: int = 0) -> None:
-    """From now on a thread (0: this one) runs only while nothing else wants to, where the kernel knows of that."""
-    with suppress(OSError):
-        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
-
-
 def leave() -> None:
     """The process ends behind what still serves: whichever of its threads is the last frees all its memory."""
     for thread in Path("/proc/self/task").iterdir():
         give_way(int(thread.name))
+
+
+def _patient() -> None:
+    give_way()
+    slow_down()
 
 
 class ConfigError(ValueError):

@@ -1,17 +1,21 @@
 """Runs first in every python stub of Triton, which has it on its PYTHONPATH.
 
 A release brings up five stubs beside those that answer. What each imports before anything of ours runs is loaded here,
-while nothing that serves wants the CPU.
+in a thread that gives way to what serves.
 """
 
-import os
+import sys
 import threading
-from contextlib import suppress
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "backends"))
+
+from pace import give_way, slow_down
 
 
 def _load() -> None:
-    with suppress(OSError):  # a sandbox without it
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # this thread alone
+    give_way()
+    slow_down()
     import numpy  # noqa: F401
 
 

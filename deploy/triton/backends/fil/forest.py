@@ -6,6 +6,7 @@ meaning for float32 x when t is rounded down to the next float32.
 """
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
@@ -46,9 +47,12 @@ def load(path: str) -> treelite.Model:
 
 
 class Forest:
-    """`predict` maps [n, features] float32 to [n, classes] float32, on `threads` threads."""
+    """`predict` maps [n, features] float32 to [n, classes] float32, on `threads` threads.
 
-    def __init__(self, path: str, threads: int = 1) -> None:
+    `between` is called after each tree that was read: a large forest takes a while.
+    """
+
+    def __init__(self, path: str, threads: int = 1, between: Callable[[], None] = lambda: None) -> None:
         daal.daalinit(threads)
         self._model = load(path)
         header = self._model.get_header_accessor()
@@ -59,7 +63,9 @@ class Forest:
         base = np.asarray(header.get_field("base_scores"), np.float64)
         self._base = base if base.size == self.classes else np.full(self.classes, base[0])
         owners = np.asarray(header.get_field("class_id"))
-        self._forests = [_forest(self._model, np.flatnonzero(owners == c), self.features) for c in range(self.classes)]
+        self._forests = [
+            _forest(self._model, np.flatnonzero(owners == c), self.features, between) for c in range(self.classes)
+        ]
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Scores of every class, after the model's own post-processor."""
@@ -77,10 +83,11 @@ def _sigmoid(raw: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 / (1.0 + np.exp(-raw)))
 
 
-def _forest(model: treelite.Model, trees: np.ndarray, features: int) -> Any:
+def _forest(model: treelite.Model, trees: np.ndarray, features: int, between: Callable[[], None]) -> Any:
     builder = daal.gbt_reg_model_builder(n_features=features, n_iterations=max(len(trees), 1))
     for index in trees:
         _add_tree(builder, model.get_tree_accessor(int(index)), int(index))
+        between()
     if not len(trees):
         builder.add_leaf(tree_id=builder.create_tree(1), response=0.0, cover=0.0)
     return builder.model(base_score=None)

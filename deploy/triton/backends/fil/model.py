@@ -13,6 +13,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
+from pace import breathe  # noqa: E402
 from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, leave  # noqa: E402
 
 # fil_backend src/shared_state.h, RapidsSharedState::load
@@ -67,4 +68,4 @@ def _forest(checkpoint: str, threads: int) -> Any:
     """Import oneDAL, which takes most of the time, and convert the forest for it."""
     from forest import Forest
 
-    return Forest(checkpoint, threads)
+    return Forest(checkpoint, threads, breathe)
