@@ -105,6 +105,7 @@ def _fill_triton(say: Say) -> None:
     _uv(TRITON, options, ["-r", str(ROOT / "requirements-triton.lock")])
     _uv(TRITON, options, ["--no-deps", PYTRITON])
     place_stub()
+    compile_kernels()
 
 
 def place_stub() -> None:
@@ -115,6 +116,12 @@ def place_stub() -> None:
     temporary = target.with_suffix(".new")
     shutil.copy2(source, temporary)
     temporary.replace(target)
+
+
+def compile_kernels() -> None:
+    """Have numba compile the forest's kernels and keep them, so that no server's start waits for it."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'deploy/triton/backends/fil')!r}); import kernels"
+    _run([str(TRITON.python), "-c", code], "the forest's kernels do not compile")
 
 
 def _install_uv() -> Options:

@@ -12,7 +12,7 @@ FIL = ROOT / "deploy" / "triton" / "backends" / "fil"
 
 
 def fil_engine(module: str) -> ModuleType:
-    """`forest` (oneDAL) or `gpu_forest` (nvforest) of the `fil` backend."""
+    """`forest` (CPU) or `gpu_forest` (nvforest) of the `fil` backend."""
     if str(FIL) not in sys.path:
         sys.path.append(str(FIL))
     return importlib.import_module(module)

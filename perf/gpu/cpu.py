@@ -19,11 +19,11 @@ IVF: dict[str, Codec] = {"ivf-fp32": "fp32", "ivf-fp16": "fp16", "ivf-sq8": "sq8
 
 
 class CpuDevice:
-    """FAISS, oneDAL and ONNX Runtime on the host."""
+    """FAISS, the served forest and ONNX Runtime on the host."""
 
     kind: Kind = "cpu"
     indexes = ("flat-fp32", "flat-fp16", *IVF)
-    forests = ("onedal", "nvforest")
+    forests = ("trident", "nvforest")
 
     def facts(self) -> dict[str, object]:
         """FAISS's build; the machine's own facts stand beside it."""
@@ -42,7 +42,7 @@ class CpuDevice:
 
     def forest(self, name: str, checkpoint: Path) -> Predictor:
         """The engine that KIND_CPU is served with, on all cores, or that of KIND_GPU in nvforest's CPU mode."""
-        return _onedal(checkpoint) if name == "onedal" else load_nvforest(checkpoint, None)
+        return _served(checkpoint) if name == "trident" else load_nvforest(checkpoint, None)
 
     def graph(self, path: Path) -> Graph:
         """On the CPU provider."""
@@ -63,7 +63,7 @@ class FaissIndex:
         return np.asarray(self._index.search(queries, k, params=parameters)[1])
 
 
-def _onedal(checkpoint: Path) -> Predictor:
+def _served(checkpoint: Path) -> Predictor:
     engine: Predictor = fil_engine("forest").Forest(str(checkpoint), threads=len(os.sched_getaffinity(0)))
     return engine
 

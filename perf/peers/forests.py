@@ -17,10 +17,11 @@ import treelite
 from feature_repo.vectors import Floats
 from perf.errors import PerfError
 from perf.peers import lleaves_engine
-from perf.peers.models import Release, Score, lightgbm, onedal
+from perf.peers.models import Release, Score, lightgbm, served_forest
+from perf.peers.onedal_forest import OneDal
 from perf.peers.onnx_forest import onnx_forest
 
-SERVED = "onedal"  # the engine of Triton's `fil` backend here
+SERVED = "trident"  # the engine of Triton's `fil` backend here
 LIGHTGBM = "lightgbm"
 CALLS = 24  # in one sample
 
@@ -65,8 +66,9 @@ class Forests:
 def open_forests(release: Release, matrices: Sequence[Floats], work: Path, held: ExitStack) -> Forests:
     """Every engine on the release's forest; compiled ones are built in `work`, processes end with `held`."""
     openers: dict[str, Callable[[], Engine]] = {
-        SERVED: lambda: Here(onedal(release.checkpoint), matrices),
+        SERVED: lambda: Here(served_forest(release.checkpoint), matrices),
         LIGHTGBM: lambda: Here(lightgbm(release.forest), matrices),
+        "onedal": lambda: Here(OneDal(release.checkpoint).predict, matrices),
         "treelite_gtil": lambda: Here(_gtil(release.checkpoint), matrices),
         "onnxruntime": lambda: Here(_onnxruntime(release.checkpoint), matrices),
         "tl2cgen": lambda: Here(_tl2cgen(release.checkpoint, work), matrices),

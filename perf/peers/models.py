@@ -126,7 +126,7 @@ class InProcess:
         """See `Connection`."""
 
 
-def onedal(checkpoint: Path) -> Score:
+def served_forest(checkpoint: Path) -> Score:
     """The forest engine that Triton's `fil` backend runs here, one thread."""
     from deploy.triton.backends.fil.forest import Forest
 

@@ -17,7 +17,7 @@ from orchestrator.redis_link import RedisLink
 from orchestrator.service import build
 from orchestrator.triton import Connection
 from perf.peers import MONOLITH, MONOLITH_LIGHTGBM
-from perf.peers.models import InProcess, LocalModels, Release, lightgbm, onedal
+from perf.peers.models import InProcess, LocalModels, Release, lightgbm, served_forest
 
 
 def create_app() -> FastAPI:
@@ -50,7 +50,7 @@ def _app(name: str) -> FastAPI:
 def local_models(settings: Settings, name: str) -> LocalModels:
     """The newest release with the forest engine of the peer `name`. Raises PerfError without one."""
     release = Release.newest(settings)
-    score = lightgbm(release.forest) if name == MONOLITH_LIGHTGBM else onedal(release.checkpoint)
+    score = lightgbm(release.forest) if name == MONOLITH_LIGHTGBM else served_forest(release.checkpoint)
     return LocalModels(release, score)
 
 

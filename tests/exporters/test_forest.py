@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deploy.settings import ROOT
+from deploy.triton.backends.fil.forest import Forest
 from exporters.errors import GateError
 from exporters.forest import LIGHTGBM_ZERO, edge_rows, export_forest, gate_forest
 from exporters.gates import TOLERANCE, check_scores
@@ -77,6 +78,22 @@ def test_non_finite_scores_are_refused() -> None:
         check_scores("x", np.array([np.nan]), np.array([0.5]))
 
 
+def request_rows(rows: np.ndarray, constant: int) -> np.ndarray:
+    """Rows without missing values, the first `constant` columns the same in all: what a request asks for."""
+    known = np.nan_to_num(rows, nan=0.25, posinf=np.inf, neginf=-np.inf)
+    known[:, :constant] = known[7, :constant]
+    return known
+
+
+def large(seed: int) -> lgb.Booster:
+    """Trees of more leaves than a word has bits."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(20000, FEATURES)).astype(np.float32)
+    y = (X[:, 0] * X[:, 1] + X[:, 2] + rng.normal(size=len(X)) > 1).astype(int)
+    parameters = {"objective": "binary", "verbosity": -1, "num_leaves": 200, "min_data_in_leaf": 5}
+    return lgb.train(parameters, lgb.Dataset(X, y), 6)
+
+
 @pytest.mark.skipif(not TRITON_PYTHON.exists(), reason="Triton's environment is not set up; run `make setup`")
 def test_the_served_engine_equals_lightgbm(
     forest: Path, booster: lgb.Booster, rows: np.ndarray, tmp_path: Path
@@ -98,3 +115,53 @@ def test_the_served_engine_equals_lightgbm(
         order = np.argsort(-expected[:, column], kind="stable")
         gaps = -np.diff(expected[order, column])
         assert (np.diff(found[order, column])[gaps > TOLERANCE] < 0).all()
+
+
+@pytest.mark.parametrize("constant", [0, 5, 11, FEATURES])
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 500])
+def test_columns_that_are_the_same_in_all_rows_change_no_score(
+    forest: Path, booster: lgb.Booster, rows: np.ndarray, constant: int, count: int
+) -> None:
+    asked = request_rows(rows, constant)[:count]
+    found = Forest(str(forest / "checkpoint.tl")).predict(asked)
+    assert check_scores("folded", found, booster.predict(asked)) <= TOLERANCE
+
+
+def test_both_zeros_are_one_number(forest: Path, booster: lgb.Booster) -> None:
+    asked = np.zeros((70, FEATURES), np.float32)
+    asked[::2] = -0.0
+    found = Forest(str(forest / "checkpoint.tl")).predict(asked)
+    assert (found == found[0]).all()
+    assert check_scores("zeros", found, booster.predict(asked)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("constant", [0, 6])
+def test_trees_too_large_for_a_word_are_walked(tmp_path: Path, rows: np.ndarray, constant: int) -> None:
+    merged = merge([Member(booster=large(4)), Member(booster=train(5, 9)), Member(booster=None)], NAMES)
+    merged.save_model(str(tmp_path / "forest.txt"))
+    export_forest(tmp_path / "forest.txt", tmp_path / "checkpoint.tl")
+    asked, engine = request_rows(rows, constant), Forest(str(tmp_path / "checkpoint.tl"))
+    assert check_scores("large", engine.predict(asked), merged.predict(asked)) <= TOLERANCE
+    assert check_scores("edge rows", engine.predict(rows), merged.predict(rows)) <= TOLERANCE
+
+
+def test_rows_that_triton_lends_are_only_read(forest: Path, rows: np.ndarray) -> None:
+    engine, lent = Forest(str(forest / "checkpoint.tl")), rows.copy()
+    lent.setflags(write=False)
+    assert (engine.predict(lent) == engine.predict(rows)).all()
+    lent = request_rows(rows, 3)
+    expected = engine.predict(lent)
+    lent.setflags(write=False)
+    assert (engine.predict(lent) == expected).all()
+
+
+def test_threads_share_the_rows(forest: Path, rows: np.ndarray) -> None:
+    one, four = (Forest(str(forest / "checkpoint.tl"), threads).predict(rows) for threads in (1, 4))
+    assert (one == four).all()
+
+
+def test_no_rows_have_no_scores(forest: Path) -> None:
+    engine = Forest(str(forest / "checkpoint.tl"))
+    assert engine.predict(np.empty((0, FEATURES), np.float32)).shape == (0, 3)
+    with pytest.raises(ValueError, match=r"expected \[n, 12\]"):
+        engine.predict(np.empty((2, FEATURES + 1), np.float32))

@@ -156,8 +156,8 @@ def rows(checkpoint: Path) -> Floats:
 def test_the_forest_is_gated_then_timed(tmp_path: Path, checkpoint: Path, rows: Floats) -> None:
     cells = Cells(folder=tmp_path, device=CpuDevice(), seconds=60)
     outcome = measure_ranker(cells, checkpoint, rows, sizes=(10, 2000), seconds=0.0)
-    assert outcome["onedal"] == "measured"
-    found = cell(tmp_path, "onedal")
+    assert outcome["trident"] == "measured"
+    found = cell(tmp_path, "trident")
     assert [p["batch"] for p in found["points"]] == [10, 2000]
     assert max(found["parity"].values()) <= 1e-6
     assert (found["trees"], found["features"], found["parity_rows"]) == (30, FEATURES, len(rows))  # padded with stumps
@@ -179,17 +179,17 @@ def test_a_forest_that_scores_otherwise_is_not_timed(
     tmp_path: Path, checkpoint: Path, rows: Floats, one_row_only: bool, message: str
 ) -> None:
     class Off(CpuDevice):
-        forests = ("onedal",)
+        forests = ("trident",)
 
         def forest(self, name: str, checkpoint: Path) -> Predictor:
             return Wrong(super().forest(name, checkpoint), one_row_only)
 
     cells = Cells(folder=tmp_path, device=Off(), seconds=60)
-    assert measure_ranker(cells, checkpoint, rows, sizes=(10,), seconds=0.0) == {"onedal": "failed"}
-    found = cell(tmp_path, "onedal")
+    assert measure_ranker(cells, checkpoint, rows, sizes=(10,), seconds=0.0) == {"trident": "failed"}
+    found = cell(tmp_path, "trident")
     assert message in found["reason"]
     assert "points" not in found
-    assert forest_parity(CpuDevice().forest("onedal", checkpoint), checkpoint, rows)["treelite"] <= 1e-6
+    assert forest_parity(CpuDevice().forest("trident", checkpoint), checkpoint, rows)["treelite"] <= 1e-6
 
 
 @pytest.fixture(scope="module")

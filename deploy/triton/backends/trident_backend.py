@@ -102,13 +102,15 @@ class ModelArgs:
         return [tensor["name"] for tensor in self.config[side]]
 
 
-def answer(requests: Sequence[Any], args: ModelArgs, compute: Callable[[Arrays], Arrays]) -> list[Any]:
-    """Run `compute` over all requests at once (batched model) or one by one, and answer each of them.
+def answer(
+    requests: Sequence[Any], args: ModelArgs, compute: Callable[[Arrays], Arrays], apart: bool = False
+) -> list[Any]:
+    """Run `compute` over all requests at once (batched model) or one by one (others, or `apart`), and answer each.
 
     A failure answers the requests that were computed together with an error; the instance lives on.
     """
     inputs = [_inputs(request, args.tensors("input")) for request in requests]
-    groups = [list(range(len(requests)))] if args.batched else [[i] for i in range(len(requests))]
+    groups = [list(range(len(requests)))] if args.batched and not apart else [[i] for i in range(len(requests))]
     responses: list[Any] = [None] * len(requests)
     for group in groups:
         for index, response in zip(group, _answer_group([inputs[i] for i in group], args, compute), strict=True):

@@ -1,35 +1,26 @@
-"""A Treelite checkpoint as oneDAL forests, one for each class.
+"""A Treelite checkpoint on the CPU: thresholds and rows become integers, a request's constant columns are folded away.
 
-oneDAL has no one-vs-all classifier, so every class becomes a regression forest of raw scores and the sigmoid is
-taken here. It compares float32 with `x > value → right`; a Treelite test `x <= t` with a double t therefore keeps its
-meaning for float32 x when t is rounded down to the next float32.
+Rows are float32 and LightGBM's thresholds double. A test `x <= t` keeps its meaning for every float32 x when t is
+rounded down to the next float32.
 """
 
 import sys
-from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec, module_from_spec
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import treelite
 
+sys.path.append(str(Path(__file__).resolve().parent))  # one name for it everywhere: numba's files on disk carry it
+
+import kernels
+
 LEAF = -1  # child of a leaf
+LEAST = 64  # rows that are worth a thread
 CATEGORICAL = 2  # TreeNodeType::kCategoricalTestNode
 LESS_OR_EQUAL = 3  # Operator::kLE, what LightGBM writes
-
-
-def _bindings() -> ModuleType:
-    """daal4py's bindings alone: the package around them imports scikit-learn, for patches that nobody here asks for,
-    and that is most of what this process would load.
-    """
-    if "daal4py" not in sys.modules and (package := find_spec("daal4py")) is not None:
-        sys.modules["daal4py"] = module_from_spec(package)  # and not run
-    return import_module("daal4py._daal4py")
-
-
-daal = _bindings()
 
 
 class ForestError(ValueError):
@@ -46,6 +37,44 @@ def load(path: str) -> treelite.Model:
     return model
 
 
+class Trees(NamedTuple):
+    """All trees one after the other: of m nodes the left child (within the tree; the right one is next to it), feature,
+    threshold, leaf value, and whether a missing value goes left; where each of t trees begins [t + 1], and the class
+    [t] that it adds to."""
+
+    left: np.ndarray
+    features: np.ndarray
+    thresholds: np.ndarray
+    values: np.ndarray
+    default: np.ndarray
+    starts: np.ndarray
+    classes: np.ndarray
+
+    def fold(self, row: np.ndarray, places: np.ndarray) -> "Folded":
+        """Without the splits on columns that do not vary: `kernels.fold`."""
+        trees = len(self.classes)
+        splits = len(self.left) + kernels.ABREAST * trees
+        folded = Folded(
+            columns=np.empty(splits, np.int32),
+            limits=np.empty(splits, np.int32),
+            masks=np.empty(splits, np.uint64),
+            ends=np.empty(trees, np.int64),
+            leaves=np.empty((trees, kernels.LEAVES)),
+        )
+        kernels.fold(*self[:4], self.starts, row, places, *folded)
+        return folded
+
+
+class Folded(NamedTuple):
+    """What `kernels.fold` leaves of the trees."""
+
+    columns: np.ndarray
+    limits: np.ndarray
+    masks: np.ndarray
+    ends: np.ndarray
+    leaves: np.ndarray
+
+
 class Forest:
     """`predict` maps [n, features] float32 to [n, classes] float32, on `threads` threads.
 
@@ -53,70 +82,89 @@ class Forest:
     """
 
     def __init__(self, path: str, threads: int = 1, between: Callable[[], None] = lambda: None) -> None:
-        daal.daalinit(threads)
-        self._model = load(path)
-        header = self._model.get_header_accessor()
-        self.features = int(self._model.num_feature)
+        model = load(path)
+        header = model.get_header_accessor()
+        self.features = int(model.num_feature)
         self.classes = max(int(c) for c in header.get_field("num_class"))
         self._sigmoid = str(header.get_field("postprocessor")) != "identity"
         self._alpha = np.float32(header.get_field("sigmoid_alpha")[0])
-        base = np.asarray(header.get_field("base_scores"), np.float64)
+        base = np.array(header.get_field("base_scores"), np.float64)  # a copy: fields are the model's own memory
         self._base = base if base.size == self.classes else np.full(self.classes, base[0])
-        owners = np.asarray(header.get_field("class_id"))
-        self._forests = [
-            _forest(self._model, np.flatnonzero(owners == c), self.features, between) for c in range(self.classes)
-        ]
+        self._trees = _trees(model, np.array(header.get_field("class_id"), np.int64), between)
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Scores of every class, after the model's own post-processor."""
+        """Scores of every class, after the model's own post-processor. Fast for rows of one request: see `kernels`."""
         if X.ndim != 2 or X.shape[1] != self.features:
             raise ForestError(f"input has shape {X.shape}, expected [n, {self.features}]")
         X = np.ascontiguousarray(X, np.float32)
-        # A result owns the memory its prediction points into, and an engine reuses it: one engine for each class.
-        results = [daal.gbt_regression_prediction(fptype="float").compute(X, f) for f in self._forests]
-        raw = np.concatenate([result.prediction for result in results], axis=1) + self._base
+        raw = self._base + (self._sums(X) if self._pool is None else self._in_parts(X, self._pool))
         scores: np.ndarray = _sigmoid(self._alpha * raw) if self._sigmoid else raw
         return scores.astype(np.float32)
+
+    def _in_parts(self, X: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
+        parts = np.array_split(X, max(1, min(self._threads, len(X) // LEAST)))
+        return np.concatenate(list(pool.map(self._sums, parts)))
+
+    def _sums(self, X: np.ndarray) -> np.ndarray:
+        """Sums of leaves [n, classes]."""
+        trees, bits = self._trees, X.view(np.int32)
+        if not len(X):
+            return np.zeros((0, self.classes))
+        row, places = np.empty((2, self.features), np.int32)
+        varying = kernels.look(bits, row, places)
+        lanes = np.empty((-(-len(X) // kernels.LANES), varying, kernels.LANES), np.int32)
+        if kernels.turn(bits, places, lanes):
+            return self._descend(bits, np.ones(len(trees.classes), bool))
+        folded = trees.fold(row, places)
+        sums = np.zeros((len(lanes), self.classes, kernels.LANES))
+        kernels.score(lanes, *folded, trees.classes, sums)
+        result = sums.transpose(0, 2, 1).reshape(-1, self.classes)[: len(X)]
+        large = folded.ends < 0
+        return result + self._descend(bits, large) if large.any() else result
+
+    def _descend(self, bits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        sums = np.zeros((len(bits), self.classes))
+        kernels.descend(bits, *self._trees, chosen, sums)
+        return sums
 
 
 def _sigmoid(raw: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 / (1.0 + np.exp(-raw)))
 
 
-def _forest(model: treelite.Model, trees: np.ndarray, features: int, between: Callable[[], None]) -> Any:
-    builder = daal.gbt_reg_model_builder(n_features=features, n_iterations=max(len(trees), 1))
-    for index in trees:
-        _add_tree(builder, model.get_tree_accessor(int(index)), int(index))
+def _trees(model: treelite.Model, classes: np.ndarray, between: Callable[[], None]) -> Trees:
+    parts = []
+    for index in range(len(classes)):
+        parts.append(_tree(model.get_tree_accessor(index), index))
         between()
-    if not len(trees):
-        builder.add_leaf(tree_id=builder.create_tree(1), response=0.0, cover=0.0)
-    return builder.model(base_score=None)
+    starts = np.cumsum([0, *(len(part[0]) for part in parts)], dtype=np.int64)
+    nodes = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    return Trees._make((*nodes, starts, classes))
 
 
-def _add_tree(builder: Any, tree: Any, index: int) -> None:
+def _tree(tree: Any, index: int) -> tuple[np.ndarray, ...]:
+    """The first five of `Trees` for one tree, nodes in the order of their depth."""
     left, right = tree.get_field("cleft"), tree.get_field("cright")
-    feature, threshold = tree.get_field("split_index"), floor32(tree.get_field("threshold"))
-    default_left, leaf = tree.get_field("default_left"), tree.get_field("leaf_value")
     check_splits(tree, left, index)
-    tree_id = builder.create_tree(len(left))
-    pending: list[tuple[int, dict[str, int]]] = [(0, {})]
-    while pending:
-        node, place = pending.pop(0)
-        if left[node] == LEAF:
-            builder.add_leaf(tree_id=tree_id, response=float(leaf[node]), cover=0.0, **place)
-            continue
-        parent = builder.add_split(
-            tree_id=tree_id,
-            feature_index=int(feature[node]),
-            feature_value=float(threshold[node]),
-            cover=0.0,
-            default_left=bool(default_left[node]),
-            **place,
-        )
-        pending += [
-            (int(child), {"parent_id": parent, "position": position})
-            for position, child in enumerate((left[node], right[node]))
-        ]
+    nodes = _by_depth(left.tolist(), right.tolist())
+    place = np.empty(len(nodes), np.int32)
+    place[nodes] = np.arange(len(nodes))
+    leaf = left[nodes] == LEAF
+    lower = np.where(leaf, LEAF, place[left[nodes]]).astype(np.int32)
+    thresholds = kernels.ordered(floor32(tree.get_field("threshold")).view(np.int32))[nodes]
+    values = np.where(leaf, tree.get_field("leaf_value")[nodes], 0.0)
+    features = np.where(leaf, 0, tree.get_field("split_index")[nodes]).astype(np.int32)
+    return lower, features, thresholds, values, tree.get_field("default_left")[nodes].astype(bool)
+
+
+def _by_depth(left: Sequence[int], right: Sequence[int]) -> np.ndarray:
+    nodes = [0]
+    for node in nodes:  # grows meanwhile
+        if left[node] != LEAF:
+            nodes += (left[node], right[node])
+    return np.array(nodes)
 
 
 def check_splits(tree: Any, left: np.ndarray, index: int) -> None:

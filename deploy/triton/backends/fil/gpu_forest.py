@@ -2,7 +2,7 @@
 
 Two traps of its Python interface (26.10): our one-vs-all forest counts as a classifier, so `predict` answers an
 arg-max and `predict_proba` the scores; and in single precision a double threshold is rounded to the *nearest* float32,
-which sends a value between the two to the other side. So the thresholds are rounded down first, as for oneDAL, which
+which sends a value between the two to the other side. So the thresholds are rounded down first, as on the CPU, which
 keeps `x <= t` for every float32 x in both precisions.
 """
 

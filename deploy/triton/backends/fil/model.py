@@ -1,6 +1,6 @@
 """The `fil` backend: a Treelite checkpoint, the same config.pbtxt as the C++ FIL backend.
 
-KIND_CPU is answered by oneDAL, KIND_GPU by nvforest, the library inside the C++ backend.
+KIND_CPU is answered by `forest`, KIND_GPU by nvforest, the library inside the C++ backend.
 """
 
 import os
@@ -41,8 +41,9 @@ class TritonPythonModel:
         leave()
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Score all queued requests in one call."""
-        responses: list[Any] = answer(requests, self._args, self._compute)
+        """Score all queued requests: in one call on a GPU, apart on the CPU, which makes use of what a request's rows
+        have in common."""
+        responses: list[Any] = answer(requests, self._args, self._compute, apart=self._args.gpu is None)
         return responses
 
     def _on_cpu(self) -> Any:
@@ -65,7 +66,7 @@ class TritonPythonModel:
 
 
 def _forest(checkpoint: str, threads: int) -> Any:
-    """Import oneDAL, which takes most of the time, and convert the forest for it."""
+    """Import numba, which takes most of the time, and read the forest."""
     from forest import Forest
 
     return Forest(checkpoint, threads, breathe)
