@@ -29,7 +29,7 @@ from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, RANKER, RECOMM
 from training.models.session import Arrays, run, session
 
 LEAST_RECALL = 0.9
-BREATH = 2  # times as long as a question took
+BREATH = 4  # times as long as a question took
 ROWS = 250  # of the ranker at once, half of what a request asks for
 SCORED = 8  # of the golden users; each has as many scores as there are candidates
 TOWER_TOLERANCE = 1e-5
