@@ -12,9 +12,13 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
 from pace import breathe  # noqa: E402
-from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, leave  # noqa: E402
+from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, leave, preload  # noqa: E402
+
+preload("forest")  # and with it numba, which is most of what this process loads
+
+from forest import Forest  # noqa: E402
+from gpu_forest import LAYOUTS, GpuForest  # noqa: E402
 
 # fil_backend src/shared_state.h, RapidsSharedState::load
 PARAMETERS = {
@@ -50,7 +54,7 @@ class TritonPythonModel:
         threads = self._args.integer("cpu_nthread", -1, least=-1)
         cores = os.cpu_count() or 1
         checkpoint = self._args.file("checkpoint.tl")
-        return gently(lambda: _forest(checkpoint, cores if threads < 1 else threads))
+        return gently(lambda: Forest(checkpoint, cores if threads < 1 else threads, breathe))
 
     def _on_gpu(self, device: int) -> Any:
         layout, chunk = self._args.parameter("layout", LAYOUTS[0]), self._args.integer("chunk_size", 0)
@@ -63,10 +67,3 @@ class TritonPythonModel:
         found = self._args.parameter(key, "(missing)")
         if found != value:
             raise ConfigError(f"model {self._args.name}: parameter {key} is {found!r}; only {value!r} is served here")
-
-
-def _forest(checkpoint: str, threads: int) -> Any:
-    """Import numba, which takes most of the time, and read the forest."""
-    from forest import Forest
-
-    return Forest(checkpoint, threads, breathe)
