@@ -60,7 +60,7 @@ class GpuForest:
 
 
 def floored(model: treelite.Model) -> treelite.Model:
-    """The model with every threshold at the largest float32 below it. Refuses what oneDAL's engine refuses."""
+    """The model with every threshold at the largest float32 below it. Refuses what the CPU's engine refuses."""
     for index in range(model.num_tree):
         tree = model.get_tree_accessor(index)
         check_splits(tree, tree.get_field("cleft"), index)
