@@ -23,7 +23,7 @@ from training.lines import FOREST
 from training.models.forest import Member, merge
 
 WIDTH = 12
-HERE = (SERVED, LIGHTGBM, "treelite_gtil", "onnxruntime", "tl2cgen")
+HERE = (SERVED, LIGHTGBM, "onedal", "treelite_gtil", "onnxruntime", "tl2cgen")
 
 
 def train(seed: int, rounds: int) -> lgb.Booster:
