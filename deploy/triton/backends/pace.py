@@ -11,11 +11,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SHARE = 0.25  # of a core
 BITE_S = 0.002  # of CPU time, below which no pause is worth a wake-up
@@ -50,8 +56,35 @@ def at_full_speed() -> Iterator[None]:
     """No pauses meanwhile: for work of minutes, which somebody waits for."""
     slowed = getattr(_thread, "since", None) is not None
     _thread.since = None
-    yield
-    _thread.since = time.thread_time() if slowed else None
+    try:
+        yield
+    finally:
+        _thread.since = time.thread_time() if slowed else None
+
+
+def gently(load: Callable[[], T]) -> T:
+    """Load in a thread that gives way and pauses; it has time, an answer has not.
+
+    The priority is the thread's alone and ends with it. Threads that `load` starts inherit it: let it start none.
+    """
+    with ThreadPoolExecutor(1, initializer=_patient) as thread:
+        return thread.submit(load).result()
+
+
+def preload(library: str) -> None:
+    """Load a library gently, ahead of the import statement that names it."""
+    gently(lambda: import_module(library))
+
+
+def leave() -> None:
+    """The process ends behind what still serves: whichever of its threads is the last frees all its memory."""
+    for thread in Path("/proc/self/task").iterdir():
+        give_way(int(thread.name))
+
+
+def _patient() -> None:
+    give_way()
+    slow_down()
 
 
 class _Pause(MetaPathFinder):

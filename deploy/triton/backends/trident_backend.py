@@ -7,44 +7,15 @@ not read is an error, because silently ignoring it would make this runtime and t
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from pace import give_way, slow_down
 
-T = TypeVar("T")
 Arrays = dict[str, np.ndarray]
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
-
-
-def gently(load: Callable[[], T]) -> T:
-    """Load in a thread that gives way and pauses (`pace`); it has time, an answer has not.
-
-    The priority is the thread's alone and ends with it. Threads that `load` starts inherit it: let it start none.
-    """
-    with ThreadPoolExecutor(1, initializer=_patient) as thread:
-        return thread.submit(load).result()
-
-
-def preload(library: str) -> None:
-    """Load a library gently, ahead of the import statement that names it."""
-    gently(lambda: import_module(library))
-
-
-def leave() -> None:
-    """The process ends behind what still serves: whichever of its threads is the last frees all its memory."""
-    for thread in Path("/proc/self/task").iterdir():
-        give_way(int(thread.name))
-
-
-def _patient() -> None:
-    give_way()
-    slow_down()
 
 
 class ConfigError(ValueError):

@@ -5,20 +5,10 @@ in a thread that gives way to what serves.
 """
 
 import sys
-import threading
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "backends"))
 
-from pace import give_way, slow_down
+from pace import preload
 
-
-def _load() -> None:
-    give_way()
-    slow_down()
-    import numpy  # noqa: F401
-
-
-_thread = threading.Thread(target=_load)
-_thread.start()
-_thread.join()
+preload("numpy")

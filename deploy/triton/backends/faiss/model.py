@@ -12,7 +12,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from trident_backend import Arrays, ModelArgs, answer, gently, leave, preload  # noqa: E402
+from pace import gently, leave, preload  # noqa: E402
+from trident_backend import Arrays, ModelArgs, answer  # noqa: E402
 
 preload("faiss")
 

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parent))  # one name for it everywh
 
 import kernels
 
-LEAF = -1  # child of a leaf
+LEAF = kernels.LEAF  # child of a leaf
 LEAST = 64  # rows that are worth a thread
 CATEGORICAL = 2  # TreeNodeType::kCategoricalTestNode
 LESS_OR_EQUAL = 3  # Operator::kLE, what LightGBM writes

@@ -23,6 +23,7 @@ ABREAST = 4  # splits that are looked at together; a tree is filled up with spli
 MISSING = 2**31 - 1  # what NaN becomes, above every number
 INFINITY = 0x7F800000  # bits of float32 infinity
 LEAF = -1  # child of a leaf
+SAME = -1  # place of a column whose rows are all the same
 EVERY = np.uint64(2**64 - 1)
 # Its product with 2^i has a number of its own for each i in the top six bits (Leiserson, Prokop and Randall, "Using
 # de Bruijn sequences to index a 1 in a computer word", 1998).
@@ -48,7 +49,7 @@ def ordered(bits: Any) -> Any:
 @njit(f"i8({ROWS}, i4[::1], i4[::1])", cache=True, nogil=True)
 def look(bits: Any, row: Any, places: Any) -> int:
     """Of rows given by their bits [n, f]: the first one `ordered`, and each column's place [f] among those that vary,
-    -1 where all rows are the same. Returns how many vary."""
+    `SAME` where all rows are the same. Returns how many vary."""
     places[:] = 0
     for i in range(1, len(bits)):
         for column in range(bits.shape[1]):
@@ -60,7 +61,7 @@ def look(bits: Any, row: Any, places: Any) -> int:
             places[column] = varying
             varying += 1
         else:
-            places[column] = LEAF
+            places[column] = SAME
     return varying
 
 

@@ -12,8 +12,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from pace import breathe  # noqa: E402
-from trident_backend import Arrays, ConfigError, ModelArgs, answer, gently, leave, preload  # noqa: E402
+from pace import breathe, gently, leave, preload  # noqa: E402
+from trident_backend import Arrays, ConfigError, ModelArgs, answer  # noqa: E402
 
 preload("forest")  # and with it numba, which is most of what this process loads
 

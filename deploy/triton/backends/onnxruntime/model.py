@@ -7,7 +7,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from trident_backend import Arrays, ConfigError, ModelArgs, answer, leave, preload
+from pace import leave, preload
+from trident_backend import Arrays, ConfigError, ModelArgs, answer
 
 preload("onnxruntime")
 
