@@ -127,6 +127,12 @@ def test_columns_that_are_the_same_in_all_rows_change_no_score(
     assert check_scores("folded", found, booster.predict(asked)) <= TOLERANCE
 
 
+def test_a_constant_column_on_a_threshold_goes_left(forest: Path, booster: lgb.Booster, rows: np.ndarray) -> None:
+    engine, known = Forest(str(forest / "checkpoint.tl")), rows[~np.isnan(rows).any(axis=1)]
+    found = np.concatenate([engine.predict(known[i : i + 1]) for i in range(len(known))])
+    assert check_scores("alone", found, booster.predict(known)) <= TOLERANCE
+
+
 def test_both_zeros_are_one_number(forest: Path, booster: lgb.Booster) -> None:
     asked = np.zeros((70, FEATURES), np.float32)
     asked[::2] = -0.0
