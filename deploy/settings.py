@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     )
     index_memory_gib: float = Field(default=4.0, gt=0, description="an index may take this; a swap holds two of them")
     deadline_ms: float = Field(default=100.0, gt=0, description="a recommendation answers within this")
+    admin_key: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="admin endpoints and explanations answer only who shows this key; without one they are off",
+    )
     max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -216,5 +221,6 @@ def trident_variables(settings: Settings) -> dict[str, str]:
     """`TRIDENT_<FIELD>` for every field with a value; a child that reads them gets equal settings."""
     values = settings.model_dump(mode="json")
     values["home"] = str(settings.home.resolve())
-    values["triton_key"] = settings.triton_key.get_secret_value() if settings.triton_key else None
+    secrets = {name: value for name, value in settings if isinstance(value, SecretStr)}
+    values |= {name: value.get_secret_value() for name, value in secrets.items()}
     return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}

@@ -14,14 +14,16 @@ from starlette.routing import Route
 
 from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
-from orchestrator.api import Endpoint, ParsePost, answer_of, error_body, parse_get
+from orchestrator.api import Endpoint, answer_of, error_body
 from orchestrator.docs import openapi_of
 from orchestrator.errors import HttpAnswer
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
 from orchestrator.logs import configure
+from orchestrator.parse import ParseJson, parse_query
 from orchestrator.policy import Policy
 from orchestrator.redis_link import RedisLink
+from orchestrator.schemas import RecommendRequest
 from orchestrator.service import Service, build
 from orchestrator.triton import TritonClient
 
@@ -79,10 +81,11 @@ def assemble(
 
     app = FastAPI(title="Trident", version="1", description=DESCRIPTION, lifespan=lifespan)
     app.state.service = service
-    recommender, body_s = service.recommender, service.policy.body_s
+    recommend = service.recommender.recommend
+    parse_body = ParseJson(RecommendRequest, service.policy.body_s)
     app.router.routes[:0] = [
-        Route("/recommend", Endpoint("/recommend", parse_get, recommender), methods=["GET"]),
-        Route("/v1/recommend", Endpoint("/v1/recommend", ParsePost(body_s), recommender), methods=["POST"]),
+        Route("/recommend", Endpoint("/recommend", parse_query, recommend), methods=["GET"]),
+        Route("/v1/recommend", Endpoint("/v1/recommend", parse_body, recommend), methods=["POST"]),
     ]
     add_operations(app, service)
     app.add_exception_handler(HTTPException, plain_error)

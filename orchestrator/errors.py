@@ -3,10 +3,13 @@
 OrchestratorError
 ├── ClientError                answered to the client: status, code, message, fields; the input is never repeated
 │   ├── MalformedError         400 not JSON, not UTF-8, not a query string
+│   ├── UnauthorizedError      401 the admin key is missing or wrong
+│   ├── AdminOffError          403 no admin key is set, so there are no admin endpoints
 │   ├── SlowBodyError          408 the body did not arrive in time
 │   ├── TooLargeError          413 more than the documented caps
 │   ├── MediaTypeError         415 the body is not declared as JSON
 │   └── InvalidError           422 a field is missing, unknown, of a wrong type or out of range
+├── GoneError                  nobody is left to answer: the client hung up
 ├── OverloadedError            429 with Retry-After: refused before any work
 ├── NothingStandsError         503 with Retry-After: no rung of the ladder is left
 └── StageError                 never reaches a client: the answer degrades by one rung
@@ -50,6 +53,20 @@ class MalformedError(ClientError):
     """Not parseable at all."""
 
 
+class UnauthorizedError(ClientError):
+    """Whoever asks has not shown the admin key."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "unauthorized"
+
+
+class AdminOffError(ClientError):
+    """Nobody can show a key that was never set."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "admin_off"
+
+
 class SlowBodyError(ClientError):
     """The body trickles in."""
 
@@ -76,6 +93,10 @@ class InvalidError(ClientError):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     code = "invalid"
+
+
+class GoneError(OrchestratorError):
+    """The client hung up."""
 
 
 class OverloadedError(OrchestratorError):

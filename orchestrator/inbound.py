@@ -3,23 +3,23 @@
 import random
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import FieldProblem, InvalidError, MalformedError, MediaTypeError, TooLargeError
 from orchestrator.schemas import RecommendRequest
 
 BODY_BYTES = 64 * 1024
 QUERY_BYTES = 16 * 1024
-FIELDS = frozenset(RecommendRequest.model_fields)
 SAFE_TOKEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 INTEGERS = ("num_items", "session_depth")
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 MOST_PROBLEMS = 10
+M = TypeVar("M", bound=BaseModel)
 
 
 def request_id(offered: bytes | None) -> str:
@@ -42,21 +42,21 @@ def from_query(query: bytes) -> RecommendRequest:
         if name == "exclude":
             values.setdefault(name, []).append(text)
         elif name in values:
-            raise InvalidError("invalid input", (FieldProblem(_safe(name), "given more than once"),))
+            raise InvalidError("invalid input", (FieldProblem(_safe(name, RecommendRequest), "given more than once"),))
         else:
             values[name] = _typed(name, text)
-    return validate(values)
+    return validate(values, RecommendRequest)
 
 
-def from_body(body: bytes) -> RecommendRequest:
-    """Parse a JSON body; of a key given twice the last counts. Raises ClientError."""
+def from_body(body: bytes, model: type[M]) -> M:
+    """Parse a JSON body as the model; of a key given twice the last counts. Raises ClientError."""
     try:
         values = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise MalformedError("the body is not valid JSON") from None
     if not isinstance(values, dict):
         raise InvalidError("the body must be a JSON object")
-    return validate(values)
+    return validate(values, model)
 
 
 def require_json(content_type: bytes | None) -> None:
@@ -67,13 +67,15 @@ def require_json(content_type: bytes | None) -> None:
         raise MediaTypeError("the body must be application/json in UTF-8")
 
 
-def validate(values: Mapping[str, Any]) -> RecommendRequest:
+def validate(values: Mapping[str, Any], model: type[M]) -> M:
     """Raises InvalidError naming the fields."""
     try:
-        return RecommendRequest.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(e["loc"], e["type"], e["msg"]) for e in error.errors(include_input=False)[:MOST_PROBLEMS]]
-        raise InvalidError("invalid input", tuple(problems)) from None
+        found = error.errors(include_input=False)[:MOST_PROBLEMS]
+        raise InvalidError(
+            "invalid input", tuple(_problem(e["loc"], e["type"], e["msg"], model) for e in found)
+        ) from None
 
 
 def _typed(name: str, text: str) -> Any:
@@ -85,12 +87,14 @@ def _typed(name: str, text: str) -> Any:
     return text
 
 
-def _problem(location: tuple[int | str, ...], kind: str, message: str) -> FieldProblem:
-    path = ".".join([_safe(location[0]), *map(str, location[1:])]) if location else ""
+def _problem(location: tuple[int | str, ...], kind: str, message: str, model: type[BaseModel]) -> FieldProblem:
     if kind == "extra_forbidden":
-        return FieldProblem("(unknown)", f"unknown field; known: {', '.join(sorted(FIELDS))}")
+        known = f"; known: {', '.join(sorted(model.model_fields))}" if len(location) == 1 else ""
+        where = ".".join(["(unknown)"] if len(location) == 1 else [*map(str, location[:-1]), "(unknown)"])
+        return FieldProblem(where, f"unknown field{known}")
+    path = ".".join([_safe(location[0], model), *map(str, location[1:])]) if location else ""
     return FieldProblem(path, message.removeprefix("Value error, "))
 
 
-def _safe(name: int | str) -> str:
-    return str(name) if name in FIELDS else "(unknown)"
+def _safe(name: int | str, model: type[BaseModel]) -> str:
+    return str(name) if name in model.model_fields else "(unknown)"

@@ -201,18 +201,18 @@ def test_both_forms_mean_the_same():
             "session_depth": 255,
         }
     )
-    assert inbound.from_query(query) == inbound.from_body(body)
+    assert inbound.from_query(query) == inbound.from_body(body, RecommendRequest)
     assert inbound.from_query(b"user_id=a") == RecommendRequest(user_id="a")
 
 
 @pytest.mark.parametrize("tag", ["de", "gsw", "pt-BR", "pt_BR", "zh-Hant-TW", "es-419", "de-DE-1996"])
 def test_language_tags(tag: str):
-    assert inbound.from_body(orjson.dumps({"user_id": "a", "language": tag})).language == tag
+    assert inbound.from_body(orjson.dumps({"user_id": "a", "language": tag}), RecommendRequest).language == tag
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata", "Etc/GMT+5", "US/Pacific"])
 def test_time_zones(zone: str):
-    assert inbound.from_body(orjson.dumps({"user_id": "a", "time_zone": zone})).time_zone == zone
+    assert inbound.from_body(orjson.dumps({"user_id": "a", "time_zone": zone}), RecommendRequest).time_zone == zone
 
 
 def test_the_limits_themselves_are_fine():
