@@ -15,9 +15,10 @@ import numpy as np
 import orjson
 
 from deploy.settings import Settings
+from feature_repo.active import ACTIVITY, MostActive
 from feature_repo.definitions import ONLINE, VIEWS
 from feature_repo.displays import BATCH, write_displays
-from feature_repo.rows import HEADER, UserRow, marker_key, pack_user_row, user_key
+from feature_repo.rows import HEADER, UserRow, active_key, marker_key, pack_user_row, user_key
 from feature_repo.schema import SCHEMA
 from feature_repo.store import StoreError, apply, as_of, connect, names
 from feature_repo.vectors import columns_to_array, sequence
@@ -63,7 +64,7 @@ def pack_batch(batch: "pa.RecordBatch", computed_at: int) -> dict[str, bytes]:
 
 
 def _write_users(store: "FeatureStore", client: Any, settings: Settings, now: datetime, full: bool) -> tuple[int, int]:
-    users = changed = 0
+    users, changed, active = 0, 0, MostActive()
     for batch in _final_batches(settings.features / "user_snapshots", now):
         rows = pack_batch(batch, int(now.timestamp()))
         before = client.mget(list(rows))
@@ -71,6 +72,8 @@ def _write_users(store: "FeatureStore", client: Any, settings: Settings, now: da
         _write_feast(store, batch, np.array(new))
         client.mset(rows)  # last: a packed row that is there says that Feast has it as well
         users, changed = users + len(rows), changed + sum(new)
+        active.add(batch["user_id"].to_pylist(), _matrix(batch[ACTIVITY], 1))
+    client.set(active_key(), orjson.dumps(active.ids()))
     return users, changed
 
 

@@ -19,6 +19,7 @@ BLOCKS = tuple(
     for dtype, name in (("<f4", "float32"), ("<f2", "float16"), ("<u2", "uint16"), ("u1", "uint8"))
 )  # columns of the user array by how they are stored
 ENTRY = np.dtype("<i8")
+MOST_ACTIVE = 10_000  # users of the list under `active_key`
 FIXED = HEADER.itemsize + sum(dtype.itemsize * len(columns) for dtype, columns in BLOCKS)
 
 
@@ -59,6 +60,11 @@ def unpack_user_row(packed: bytes) -> UserRow:
 def user_key(user_id: str) -> str:
     """Redis key of a packed user row; carries the schema."""
     return f"user:{SCHEMA.hash}:{user_id}"
+
+
+def active_key() -> str:
+    """Redis key of the most active users' ids, a JSON list, most active first; carries the schema."""
+    return f"active:{SCHEMA.hash}"
 
 
 def marker_key() -> str:

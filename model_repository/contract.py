@@ -74,9 +74,9 @@ RANKER_FEATURES = Tensor("ranker_features", "FP32", (CANDIDATES, RANKER_WIDTH))
 SCORES = Tensor("scores", "FP32", (CANDIDATES, len(OBJECTIVES)))
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor with an explicit batch of one, as an unbatched model sees it."""
-    return replace(tensor, shape=(1, *tensor.shape))
+def whole(tensor: Tensor, rows: int = 1) -> Tensor:
+    """The tensor with an explicit batch, of one as an unbatched model sees it."""
+    return replace(tensor, shape=(rows, *tensor.shape))
 
 
 USER_TOWER = Model(

@@ -93,7 +93,7 @@ def fake_outputs(call: Call, items: int = CANDIDATES) -> Arrays:
     rules[:, RULE_COLUMNS.index("category")] = order % 20
     rules[:, RULE_COLUMNS.index("age_days")] = 10.0
     everything: Arrays = {
-        "user_embedding": np.full((1, EMBEDDING_WIDTH), 0.1, np.float32),
+        "user_embedding": np.full((call.outputs[0].shape[0], EMBEDDING_WIDTH), 0.1, np.float32),
         "item_key": np.array([[item_key(name) for name in names]], np.int64),
         "item_id": ids[None],
         "similarity": falling[None],

@@ -34,6 +34,11 @@ READ_TIMEOUT_S = 0.2
 log = structlog.get_logger(__name__)
 
 
+def embedding_prefix(served: ServedRelease) -> str:
+    """What the Redis keys of a tower's user embeddings begin with; the user's id follows."""
+    return f"embedding:{served.tower_digest}:{served.schema_hash}:"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """A served release with its prepared calls and the prefix of its cached embeddings."""
@@ -60,7 +65,7 @@ class Release:
             embed=call(contract.USER_TOWER, served.user_tower, contract.USER_TOWER.outputs),
             recommend=call(contract.RECOMMEND, served.recommend, RECOMMEND_OUTPUTS),
             candidates=call(contract.CANDIDATE_SEARCH, served.candidates, CANDIDATE_OUTPUTS),
-            embedding_prefix=f"embedding:{served.tower_digest}:{served.schema_hash}:",
+            embedding_prefix=embedding_prefix(served),
         )
 
 

@@ -54,17 +54,20 @@ class Connection(Inference, Protocol):
 
 
 class Call:
-    """One model version, the contract of its tensors, the outputs wanted of it, and the servers that have it."""
+    """One model version, the contract of its tensors, the outputs wanted of it, and the servers that have it.
+
+    `rows` of a batched model are asked for at once.
+    """
 
     def __init__(
-        self, model: Model, served: ServedModel, outputs: Sequence[Tensor], targets: tuple[str, ...] = ()
+        self, model: Model, served: ServedModel, outputs: Sequence[Tensor], targets: tuple[str, ...] = (), rows: int = 1
     ) -> None:
         batched = model.cpu.max_batch > 0
         self.slot = model.name
         self.name, self.version = served
         self.targets = targets
-        self.inputs = tuple(whole(t) if batched else t for t in model.inputs)
-        self.outputs = tuple(whole(t) if batched else t for t in outputs)
+        self.inputs = tuple(whole(t, rows) if batched else t for t in model.inputs)
+        self.outputs = tuple(whole(t, rows) if batched else t for t in outputs)
         self._by_name = {tensor.name: tensor for tensor in self.outputs}
 
     @cached_property

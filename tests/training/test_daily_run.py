@@ -13,10 +13,10 @@ from training.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
-EVERYTHING = ["ingest", "validate", "features", "materialize", "train", "gate", "refit", "publish"]
+EVERYTHING = ["ingest", "validate", "features", "materialize", "train", "gate", "refit", "publish", "warm"]
 WORDS = [
     "training ingest", "training validate", "training features", "training drift", "training challenger refit",
-    "exporters publish", "exporters canary",
+    "exporters publish", "orchestrator warm", "exporters canary",
 ]  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def test_a_step_that_fails_says_which_and_is_tried_again(shop: Shop) -> None:
     assert shop.commands[-1] == "publish"
     shop.runner.answers["exporters publish"] = works
     assert shop.run(11)["outcome"] == "released"
-    assert shop.commands == ["publish", "canary"]
+    assert shop.commands == ["publish", "warm", "canary"]
 
 
 def test_an_early_run_trains_only_when_something_drifted_and_once_a_day(shop: Shop) -> None:

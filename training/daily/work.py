@@ -56,6 +56,7 @@ class Work:
             "refit": partial(self._challenger, "refit"),
             "track": self._track,
             "publish": self._publish,
+            "warm": self._warm,
             "canary": self._canary,
         }
 
@@ -146,6 +147,12 @@ class Work:
             done = self._run("exporters", "publish", "--no-promote", "--wait", str(WAIT_S), "--json")
             release = self._well("publish", done)["release"]
         return {"release": release}
+
+    def _warm(self) -> Result:
+        """Embeddings for the users who will come first; without them the release is slower for an hour, not wrong."""
+        release = (self.journal.result("publish") or {})["release"]
+        done = self._run("orchestrator", "warm", "--release", str(release), "--json")
+        return dict(done.result) if done.code == 0 else {"towers": [], "reason": done.said}
 
     def _canary(self) -> Result:
         """Give the release its users, unless it has them already or is the champion."""
