@@ -23,6 +23,7 @@ from orchestrator.lru import Lru
 from orchestrator.policy import Policy
 from orchestrator.popular import PopularFollower
 from orchestrator.rules import Candidates
+from orchestrator.single_flight import SingleFlight
 from orchestrator.traffic import Release
 from orchestrator.triton import Arrays, Inference
 from orchestrator.users import Known, Users
@@ -72,6 +73,7 @@ class Ladder:
         self._caps, self._reserves = policy.caps, policy.reserves
         self._gate = Gate(policy.gate)
         self._cold: Lru[Floats] = Lru(4 * COUNTRIES)
+        self._embedding: SingleFlight[Floats] = SingleFlight()
 
     async def descend(self, ask: Ask, release: Release, known: Known) -> Found:
         """Candidates from the highest rung that stands. Raises UnknownModelError (once), NothingStandsError."""
@@ -130,18 +132,27 @@ class Ladder:
         return True
 
     async def _embed(self, ask: Ask, release: Release, known: Known) -> Floats:
-        cold = f"{release.embedding_prefix}{known.country}" if known.origin == "cold" else None
-        if cold is not None and (embedding := self._cold.get(cold)) is not None:
+        cold = known.origin == "cold"
+        key = release.embedding_prefix + (f"\0{known.country}" if cold else ask.user_id)
+        if cold and (embedding := self._cold.get(key)) is not None:
             return embedding
         timeout = ask.deadline.allow(self._caps.embed, self._reserves.embed)
-        arrays = await self._triton.infer(release.embed, (known.row,), timeout)
+
+        async def compute() -> Floats:
+            embedding = await self._computed(release, known, timeout)
+            if cold:
+                self._cold.put(key, embedding)
+            else:
+                self._users.embedded(ask.user_id, release, known, embedding)
+            return embedding
+
+        return await self._embedding.get(key, compute, timeout)
+
+    async def _computed(self, release: Release, known: Known, timeout_s: float) -> Floats:
+        arrays = await self._triton.infer(release.embed, (known.row,), timeout_s)
         embedding = arrays[USER_EMBEDDING.name].reshape(-1)
         if not np.isfinite(embedding).all():
             raise BadAnswerError("the user tower answered a non-finite embedding")
-        if cold is not None:
-            self._cold.put(cold, embedding)
-        else:
-            self._users.embedded(ask.user_id, release, known, embedding)
         return embedding
 
     async def _ranked(self, ask: Ask, release: Release, known: Known, embedding: Floats) -> Candidates:
