@@ -13,9 +13,9 @@ from feature_repo.rows import UserRow
 from feature_repo.vectors import item_key
 from model_repository.contract import CANDIDATES, EMBEDDING_WIDTH, RULE_COLUMNS
 from model_repository.traffic import ServedModel
+from orchestrator.call import Array, Arrays, Call
 from orchestrator.errors import LateError, StageError
 from orchestrator.redis_link import Command, Reply
-from orchestrator.triton import Array, Arrays, Call
 
 ID_BYTES = 8
 

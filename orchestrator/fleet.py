@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 
 from model_repository.traffic import ServedModel
 from orchestrator.breaker import Breaker
+from orchestrator.call import Array, Arrays, Call
 from orchestrator.errors import LateError, UnavailableError, UnknownModelError
 from orchestrator.policy import BreakerPolicy
-from orchestrator.triton import Array, Arrays, Call, Connection
+from orchestrator.triton import Connection
 
 Connect = Callable[[str], Connection]
 

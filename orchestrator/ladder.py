@@ -15,6 +15,7 @@ import numpy as np
 from feature_repo.schema import CONTEXT_WIDTH, COUNTRIES
 from feature_repo.vectors import NO_HISTORY, USER_DEFAULTS, Floats
 from model_repository.contract import COUNT, ITEM_ID, ITEM_KEY, RULES, SCORES, SIMILARITY, USER_EMBEDDING
+from orchestrator.call import Arrays
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, NothingStandsError, StageError, UnknownModelError
 from orchestrator.gate import Gate
@@ -25,7 +26,7 @@ from orchestrator.popular import PopularFollower
 from orchestrator.rules import Candidates
 from orchestrator.single_flight import SingleFlight
 from orchestrator.traffic import Release
-from orchestrator.triton import Arrays, Inference
+from orchestrator.triton import Inference
 from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
 

@@ -11,5 +11,6 @@ OPTIONS: dict[str, Any] = {
     "access_log": False,
     "log_level": "warning",
     "server_header": False,
+    "proxy_headers": False,  # nothing here depends on the client's address
     "backlog": 2048,
 }

@@ -8,24 +8,20 @@ Interface: `Store`. Its fake is `orchestrator.fakes.FakeStore`.
 """
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
-import structlog
 
-from orchestrator.errors import BadAnswerError, LateError, StageError, UnavailableError
+from orchestrator.errors import BadAnswerError, LateError, UnavailableError
+from orchestrator.link import Link
 
 Command = tuple[str | bytes | int, ...]
 Reply = Any  # bytes, int, None, list of these, or an error value
-BACKOFF_S = (0.05, 1.0)  # first and longest pause between connection attempts
 SILENT_S = 0.25  # a peer that has not answered its oldest call for so long is given up
-log = structlog.get_logger(__name__)
 
 
 class Store(Protocol):
@@ -62,57 +58,33 @@ class Address:
 
 
 class RedisLink:
-    """A `Store` over one connection. Use inside a running event loop: `start()` … `await close()`."""
+    """A `Store` over one connection. Use inside a running event loop: `await start()` … `await close()`."""
 
     def __init__(self, url: str, connect_timeout_s: float = 0.1) -> None:
         self._address = Address.parse(url)
         self._connect_timeout_s = connect_timeout_s
-        self._wire: _Wire | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._link = Link("redis", self._connect)
 
     async def start(self) -> None:
-        """One attempt to connect, then the keeper takes over; Redis being away is not an error."""
-        with suppress(StageError, OSError, TimeoutError):
-            await self._connect()
-        self._keeper = asyncio.create_task(self._keep(), name="redis-keeper")
+        """Returns after the first attempt to connect; Redis being away is not an error."""
+        self._link.start()
+        await self._link.tried(2 * self._connect_timeout_s)
 
     async def close(self) -> None:
-        """End the keeper and the connection."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-        if self._wire is not None:
-            self._wire.drop()
+        """End the connection."""
+        if (wire := await self._link.close()) is not None:
+            wire.drop()
 
     @property
     def available(self) -> bool:
         """Whether the connection stands."""
-        return self._wire is not None and not self._wire.closed.done()
+        return self._link.stands
 
     async def execute(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
         """See `Store`."""
-        wire = self._wire
-        if wire is None or wire.closed.done():
-            raise UnavailableError("redis")
-        return _checked(await wire.call(commands, timeout_s))
+        return _checked(await self._link.wire().call(commands, timeout_s))
 
-    async def _keep(self) -> None:
-        pause = BACKOFF_S[0]
-        while True:
-            if self._wire is not None:
-                await asyncio.wait([self._wire.closed])
-                self._wire = None
-                log.warning("redis_lost")
-            try:
-                await self._connect()
-                log.info("redis_back")
-                pause = BACKOFF_S[0]
-            except (StageError, OSError, TimeoutError):
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
-                pause = min(2 * pause, BACKOFF_S[1])
-
-    async def _connect(self) -> None:
+    async def _connect(self) -> "_Wire":
         async with asyncio.timeout(self._connect_timeout_s):
             loop = asyncio.get_running_loop()
             _, wire = await loop.create_connection(_Wire, self._address.host, self._address.port)
@@ -121,7 +93,7 @@ class RedisLink:
             except BaseException:
                 wire.drop()
                 raise
-        self._wire = wire
+        return wire
 
 
 class _Wire(asyncio.Protocol):
@@ -132,7 +104,7 @@ class _Wire(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._waiting: deque[_Waiting] = deque()
         self._transport: asyncio.Transport | None = None
-        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.over: asyncio.Future[None] = self._loop.create_future()
 
     async def call(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
         if self._transport is None or self._transport.is_closing():
@@ -178,8 +150,8 @@ class _Wire(asyncio.Protocol):
             waiting = self._waiting.popleft()
             if not waiting.future.done():
                 waiting.future.set_exception(UnavailableError("redis"))
-        if not self.closed.done():
-            self.closed.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)
 
     def drop(self) -> None:
         """Give the connection up; whoever waits on it fails now."""

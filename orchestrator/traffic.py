@@ -20,12 +20,12 @@ from feature_repo.schema import SCHEMA
 from model_repository import contract
 from model_repository.traffic import TRAFFIC_KEY, ServedModel, ServedRelease, Traffic
 from orchestrator import mirror
+from orchestrator.call import Call
 from orchestrator.contact import Contact
 from orchestrator.deadline import Clock
 from orchestrator.errors import StageError
 from orchestrator.metrics import TRAFFIC_REFUSED, child
 from orchestrator.redis_link import Store
-from orchestrator.triton import Call
 
 # Only what the rules and the answer need travels.
 RECOMMEND_OUTPUTS = tuple(t for t in contract.RECOMMEND.outputs if t.name != contract.SIMILARITY.name)

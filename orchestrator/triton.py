@@ -1,45 +1,33 @@
-"""A lean Triton client on grpc.aio: requests are joined bytes, answers are views into the reply's buffers.
-
-A `Call` is one model version with its tensors from the contract; everything of its request but the tensors' contents
-is serialised once. Protobuf allows a message to be continued by appending fields, so a request is
-`head + (tag, length, content) for each input`, and no message object is built per request.
+"""A lean Triton client: one HTTP/2 connection to one server, calls that are mostly bytes made beforehand.
 
 Interfaces: `Inference`, `Connection`. Their fake is `orchestrator.fakes.FakeInference`.
 """
 
 import asyncio
-import math
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-import grpc
-import numpy as np
-import numpy.typing as npt
 from tritonclient.grpc import service_pb2 as pb
 
-from model_repository.contract import Dtype, Model, Tensor, whole
 from model_repository.traffic import ServedModel
+from orchestrator.call import Array, Arrays, Call
 from orchestrator.errors import BadAnswerError, LateError, StageError, UnavailableError, UnknownModelError
+from orchestrator.frames import header_block
+from orchestrator.http2 import Http2
+from orchestrator.link import Link
+from orchestrator.stream import Reply
 
-Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
 SERVICE = "/inference.GRPCInferenceService"
-DTYPES: Mapping[Dtype, np.dtype[Any]] = {
-    "FP32": np.dtype("<f4"),
-    "INT64": np.dtype("<i8"),
-    "INT32": np.dtype("<i4"),
-    "UINT8": np.dtype("u1"),
-}
-GIVE_UP_S = 5.0  # a call that nobody waits for ends then at the latest
+GIVE_UP_S = 5  # a call that nobody waits for ends then at the latest
 CLOSE_S = 1.0  # that a closing connection leaves to its calls
-_RAW_INPUT_TAG = bytes([pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2])
+CONNECT_S = 1.0
+DEADLINE_EXCEEDED, NOT_FOUND, UNAVAILABLE = 4, 5, 14  # gRPC's statuses
 
 
 class Inference(Protocol):
     """What a request needs of Triton."""
 
-    async def infer(self, call: "Call", inputs: Sequence[Array], timeout_s: float) -> Arrays:
+    async def infer(self, call: Call, inputs: Sequence[Array], timeout_s: float) -> Arrays:
         """Outputs by name. Raises LateError, UnavailableError, UnknownModelError or BadAnswerError."""
 
 
@@ -53,85 +41,8 @@ class Connection(Inference, Protocol):
         """Give the connection back."""
 
 
-class Call:
-    """One model version, the contract of its tensors, the outputs wanted of it, and the servers that have it.
-
-    `rows` of a batched model are asked for at once.
-    """
-
-    def __init__(
-        self, model: Model, served: ServedModel, outputs: Sequence[Tensor], targets: tuple[str, ...] = (), rows: int = 1
-    ) -> None:
-        batched = model.cpu.max_batch > 0
-        self.slot = model.name
-        self.name, self.version = served
-        self.targets = targets
-        self.inputs = tuple(whole(t, rows) if batched else t for t in model.inputs)
-        self.outputs = tuple(whole(t, rows) if batched else t for t in outputs)
-        self._by_name = {tensor.name: tensor for tensor in self.outputs}
-
-    @cached_property
-    def _head(self) -> bytes:
-        message = pb.ModelInferRequest(model_name=self.name, model_version=str(self.version))
-        for tensor in self.inputs:
-            message.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
-        for tensor in self.outputs:
-            message.outputs.add(name=tensor.name)
-        return bytes(message.SerializeToString())
-
-    @cached_property
-    def _prefixes(self) -> tuple[tuple[bytes, np.dtype[Any], int], ...]:
-        """For each input: tag and length, dtype, number of elements."""
-        sizes = [(math.prod(tensor.shape), DTYPES[tensor.dtype]) for tensor in self.inputs]
-        return tuple((_RAW_INPUT_TAG + varint(n * dtype.itemsize), dtype, n) for n, dtype in sizes)
-
-    def encode(self, inputs: Sequence[Array]) -> bytes:
-        """The request, serialised. Raises ValueError when an array does not fit its tensor."""
-        parts = [self._head]
-        for (prefix, dtype, elements), array in zip(self._prefixes, inputs, strict=True):
-            if array.dtype != dtype or array.size != elements:
-                raise ValueError(f"{self.name}: expected {elements} × {dtype}, got {array.size} × {array.dtype}")
-            parts += (prefix, array.tobytes())
-        return b"".join(parts)
-
-    def decode(self, response: Any) -> Arrays:
-        """Outputs by name, read-only. Raises BadAnswerError when one is missing or does not fit the contract."""
-        raw = response.raw_output_contents
-        if len(raw) != len(response.outputs):
-            raise BadAnswerError(f"{self.name}: {len(raw)} contents for {len(response.outputs)} outputs")
-        arrays = {o.name: self._array(o, content) for o, content in zip(response.outputs, raw, strict=True)}
-        if len(arrays) != len(self.outputs):
-            raise BadAnswerError(f"{self.name}: answered {sorted(arrays)}")
-        return arrays
-
-    def _array(self, output: Any, content: bytes) -> Array:
-        tensor, shape = self._by_name.get(output.name), tuple(output.shape)
-        if tensor is None or output.datatype != tensor.dtype or not fits(shape, tensor.shape):
-            raise BadAnswerError(f"{self.name}: {output.name} is {output.datatype} {shape}, not in the contract")
-        dtype = DTYPES[tensor.dtype]
-        if len(content) != math.prod(shape) * dtype.itemsize:
-            raise BadAnswerError(f"{self.name}: {output.name} has {len(content)} bytes for {shape} {tensor.dtype}")
-        return np.frombuffer(content, dtype).reshape(shape)
-
-
-def fits(shape: tuple[int, ...], contract: tuple[int, ...]) -> bool:
-    """Whether a shape fits the contract's, where −1 is any positive size."""
-    return len(shape) == len(contract) and all(
-        got == wanted or (wanted == -1 and got > 0) for got, wanted in zip(shape, contract, strict=True)
-    )
-
-
-def varint(value: int) -> bytes:
-    """Protobuf's variable-length integer."""
-    groups = bytearray()
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])
-
-
 class TritonClient:
-    """A `Connection` over one gRPC channel to one server. The channel connects by itself, with short pauses.
+    """A `Connection` to `host:port`. Made inside a running event loop; it connects by itself, again and again.
 
     A late call is taken back from a server that `cancels`. Triton before 25.06 may end with a segmentation fault when a
     call is cancelled as it completes (triton-inference-server/server #7368, #8034), so there it is left running, with
@@ -142,80 +53,74 @@ class TritonClient:
         self.target = target
         self._most_left = most_left
         self._cancels = cancels
-        self._left: set[asyncio.Future[Any]] = set()
-        self._channel = grpc.aio.insecure_channel(target, options=_options(message_bytes))
-        self._infer = self._channel.unary_unary(
-            f"{SERVICE}/ModelInfer", request_serializer=None, response_deserializer=pb.ModelInferResponse.FromString
-        )
-        self._ready = self._channel.unary_unary(
-            f"{SERVICE}/ModelReady",
-            request_serializer=pb.ModelReadyRequest.SerializeToString,
-            response_deserializer=pb.ModelReadyResponse.FromString,
-        )
+        self._message_bytes = message_bytes
+        self._infer, self._ready = (method(target, name) for name in ("ModelInfer", "ModelReady"))
+        self._link = Link("triton", self._connect)
+        self._link.start()
 
     async def infer(self, call: Call, inputs: Sequence[Array], timeout_s: float) -> Arrays:
         """See `Inference`."""
-        request = call.encode(inputs)
-        try:
-            if self._cancels:
-                response = await self._infer(request, timeout=timeout_s)
-            else:
-                response = await self._uncancelled(request, timeout_s)
-        except grpc.aio.AioRpcError as error:
-            raise stage_error(error.code(), error.details() or "") from None
-        return call.decode(response)
-
-    async def _uncancelled(self, request: bytes, timeout_s: float) -> Any:
-        if len(self._left) >= self._most_left:
-            raise UnavailableError(f"{len(self._left)} late calls are still unanswered")
-        answer = asyncio.ensure_future(self._infer(request, timeout=GIVE_UP_S))
-        try:
-            await asyncio.wait((answer,), timeout=timeout_s)
-            if answer.done():
-                return answer.result()
-            raise LateError("triton")
-        finally:
-            if not answer.done():
-                self._left.add(answer)
-                answer.add_done_callback(self._forget)
-
-    def _forget(self, answer: "asyncio.Future[Any]") -> None:
-        self._left.discard(answer)
-        if not answer.cancelled():
-            answer.exception()  # nobody asks any more
+        reply = await self._call(self._infer, call.encode(inputs), timeout_s)
+        return call.decode(pb.ModelInferResponse.FromString(reply.message))
 
     async def ready(self, model: ServedModel, timeout_s: float) -> bool:
         """See `Connection`."""
         name, version = model
+        request = pb.ModelReadyRequest(name=name, version=str(version)).SerializeToString()
         try:
-            answer = await self._ready(pb.ModelReadyRequest(name=name, version=str(version)), timeout=timeout_s)
-        except grpc.aio.AioRpcError:
+            reply = await self._call(self._ready, request, timeout_s)
+        except StageError:
             return False
-        return bool(answer.ready)
+        return bool(pb.ModelReadyResponse.FromString(reply.message).ready)
+
+    @property
+    def left(self) -> int:
+        """Calls under way that nobody waits for."""
+        return self._link.wire().left if self._link.stands else 0
 
     async def close(self) -> None:
         """See `Connection`."""
-        await self._channel.close(None if self._cancels else CLOSE_S)
+        if (wire := await self._link.close()) is not None:
+            await wire.finish(0.0 if self._cancels else CLOSE_S)
+
+    async def _call(self, headers: bytes, message: bytes, timeout_s: float) -> Reply:
+        await self._link.tried(timeout_s)
+        wire = self._link.wire()
+        if wire.left >= self._most_left:
+            raise UnavailableError(f"{wire.left} late calls are still unanswered")
+        reply = await wire.call(headers, message, timeout_s, self._cancels)
+        if reply.status:
+            raise stage_error(reply.status, reply.details)
+        return reply
+
+    async def _connect(self) -> Http2:
+        host, _, port = self.target.rpartition(":")
+        async with asyncio.timeout(CONNECT_S):
+            loop = asyncio.get_running_loop()
+            _, wire = await loop.create_connection(lambda: Http2(self._message_bytes), host.strip("[]"), int(port))
+        return wire
 
 
-def stage_error(code: grpc.StatusCode, details: str) -> StageError:
+def method(target: str, name: str) -> bytes:
+    """The header block of a call of Triton's service."""
+    headers = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": f"{SERVICE}/{name}".encode(),
+        b":authority": target.encode(),
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+        b"grpc-timeout": b"%dS" % GIVE_UP_S,
+    }
+    return header_block(headers)
+
+
+def stage_error(status: int, details: str) -> StageError:
     """A failed call as one of our errors. Triton says unknown model with NOT_FOUND or, unloaded, UNAVAILABLE."""
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if status == DEADLINE_EXCEEDED:
         return LateError("triton")
-    if code is grpc.StatusCode.NOT_FOUND or "unknown model" in details.lower():
+    if status == NOT_FOUND or "unknown model" in details.lower():
         return UnknownModelError(details[:120])
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if status == UNAVAILABLE:
         return UnavailableError(details[:120])
-    return BadAnswerError(f"{code.name}: {details[:120]}")
-
-
-def _options(message_bytes: int) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_send_message_length", message_bytes),
-        ("grpc.max_receive_message_length", message_bytes),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1000),  # the default of two minutes would outlive any outage
-        ("grpc.enable_retries", 0),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
+    return BadAnswerError(f"gRPC status {status}: {details[:120]}")

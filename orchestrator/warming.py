@@ -18,9 +18,10 @@ from feature_repo.rows import active_key, user_key
 from feature_repo.vectors import USER_DEFAULTS, Floats
 from model_repository.contract import USER_EMBEDDING, USER_TOWER
 from model_repository.traffic import TRAFFIC_KEY, ServedRelease, Traffic
+from orchestrator.call import Call
 from orchestrator.redis_link import Command, Store
 from orchestrator.traffic import embedding_prefix
-from orchestrator.triton import Call, Inference
+from orchestrator.triton import Inference
 from orchestrator.users import parse_row
 
 ROWS = USER_TOWER.cpu.max_batch

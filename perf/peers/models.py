@@ -28,7 +28,7 @@ from model_repository.contract import (
     Model,
 )  # fmt: skip
 from model_repository.traffic import ServedModel
-from orchestrator.triton import Array, Arrays, Call
+from orchestrator.call import Array, Arrays, Call
 from perf.errors import PerfError
 from training.lines import FOREST, Line
 

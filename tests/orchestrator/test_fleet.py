@@ -7,11 +7,11 @@ import pytest
 
 from model_repository import contract
 from model_repository.traffic import ServedModel
+from orchestrator.call import Call
 from orchestrator.errors import LateError, UnavailableError, UnknownModelError
 from orchestrator.fakes import FakeInference
 from orchestrator.fleet import Fleet
 from orchestrator.policy import BreakerPolicy
-from orchestrator.triton import Call
 
 pytestmark = pytest.mark.anyio
 IMPATIENT = BreakerPolicy(failures=2, silent_s=0.0, open_s=60.0)

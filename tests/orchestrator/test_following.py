@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from model_repository.traffic import TRAFFIC_KEY, Arm
+from orchestrator.call import Arrays, Call
 from orchestrator.errors import UnavailableError, UnknownModelError
 from orchestrator.fakes import FakeInference
 from orchestrator.policy import Policy
-from orchestrator.triton import Arrays, Call
 from tests.orchestrator.conftest import Running, patient, record, served, user_row
 
 pytestmark = pytest.mark.anyio

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from model_repository.traffic import HEARTBEATS, LATENCY_BOUNDS_S, TRAFFIC_KEY, Arm, Heartbeat, Tally, popular_key
+from orchestrator.call import Arrays, Call
 from orchestrator.errors import BadAnswerError, UnavailableError
 from orchestrator.tallies import TALLIES
-from orchestrator.triton import Arrays, Call
 from tests.orchestrator.conftest import Running, popular, record, served
 
 pytestmark = pytest.mark.anyio

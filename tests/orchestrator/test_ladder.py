@@ -9,10 +9,10 @@ import pytest
 
 from feature_repo.vectors import item_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
+from orchestrator.call import Arrays, Call
 from orchestrator.errors import BadAnswerError, StageError, UnavailableError, UnknownModelError
 from orchestrator.fakes import fake_id
 from orchestrator.policy import Policy
-from orchestrator.triton import Arrays, Call
 from tests.orchestrator.conftest import Running, World, history, patient, popular, record, served, user_row
 
 pytestmark = pytest.mark.anyio

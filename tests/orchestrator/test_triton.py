@@ -9,11 +9,13 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from model_repository import contract
+from orchestrator.call import Call, fits
 from orchestrator.errors import BadAnswerError, LateError, UnavailableError, UnknownModelError
 from orchestrator.fakes import fake_outputs
+from orchestrator.frames import varint
 from orchestrator.ladder import unpack
 from orchestrator.traffic import CANDIDATE_OUTPUTS, RECOMMEND_OUTPUTS
-from orchestrator.triton import Call, TritonClient, fits, stage_error, varint
+from orchestrator.triton import TritonClient, stage_error
 from tests.ports import free_port
 
 RECOMMEND = Call(contract.RECOMMEND, ("recommend_7", 1), RECOMMEND_OUTPUTS)
@@ -109,18 +111,19 @@ def test_varint(value: int, encoded: bytes):
 
 
 @pytest.mark.parametrize(
-    ("code", "details", "kind"),
+    ("status", "details", "kind"),
     [
-        (grpc.StatusCode.DEADLINE_EXCEEDED, "", LateError),
-        (grpc.StatusCode.NOT_FOUND, "Request for unknown model: 'x' is not found", UnknownModelError),
-        (grpc.StatusCode.UNAVAILABLE, "Request for unknown model: 'x' has no available versions", UnknownModelError),
-        (grpc.StatusCode.UNAVAILABLE, "failed to connect", UnavailableError),
-        (grpc.StatusCode.INVALID_ARGUMENT, "unexpected shape", BadAnswerError),
-        (grpc.StatusCode.INTERNAL, "stub is dead", BadAnswerError),
+        ("DEADLINE_EXCEEDED", "", LateError),
+        ("NOT_FOUND", "Request for unknown model: 'x' is not found", UnknownModelError),
+        ("UNAVAILABLE", "Request for unknown model: 'x' has no available versions", UnknownModelError),
+        ("UNAVAILABLE", "failed to connect", UnavailableError),
+        ("INVALID_ARGUMENT", "unexpected shape", BadAnswerError),
+        ("INTERNAL", "stub is dead", BadAnswerError),
     ],
 )
-def test_what_a_failed_call_means(code: grpc.StatusCode, details: str, kind: type[Exception]):
-    assert type(stage_error(code, details)) is kind
+def test_what_a_failed_call_means(status: str, details: str, kind: type[Exception]):
+    number, _ = grpc.StatusCode[status].value
+    assert type(stage_error(number, details)) is kind
 
 
 class Servicer(grpc.GenericRpcHandler):
@@ -141,7 +144,7 @@ class Servicer(grpc.GenericRpcHandler):
 
     async def infer(self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext) -> pb.ModelInferResponse:
         if request.model_name == "gone":
-            await context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model")
+            await context.abort("NOT_FOUND", "Request for unknown model")
         if request.model_name == "slow":
             await self.dawdle()
         return response_of(CANDIDATES)
@@ -212,7 +215,7 @@ async def test_a_late_call_is_taken_back_only_from_a_server_that_survives_it(
         await client.infer(SLOW, inputs_of(SLOW), 0.1)
     await until(lambda: servicer.cancelled + servicer.finished == 1)
     assert (servicer.cancelled, servicer.finished) == ((1, 0) if cancels else (0, 1))
-    await until(lambda: not client._left)
+    await until(lambda: not client.left)
     await client.close()
 
 
@@ -236,7 +239,7 @@ async def test_calls_that_nobody_waits_for_are_bounded(server: str):
             await client.infer(SLOW, inputs_of(SLOW), 0.05)
     with pytest.raises(UnavailableError, match="2 late calls"):
         await client.infer(CANDIDATES, inputs_of(CANDIDATES), 1.0)
-    await until(lambda: not client._left)
+    await until(lambda: not client.left)
     await client.infer(CANDIDATES, inputs_of(CANDIDATES), 1.0)
     await client.close()
 
@@ -246,6 +249,6 @@ async def test_a_late_call_that_fails_bothers_nobody(server: str, caplog: pytest
     client = TritonClient(f"127.0.0.1:{free_port()}")
     with pytest.raises((LateError, UnavailableError)):
         await client.infer(TOWER, inputs_of(TOWER), 0.001)
-    await until(lambda: not client._left)
+    await until(lambda: not client.left)
     assert "never retrieved" not in caplog.text
     await client.close()
