@@ -91,7 +91,7 @@ class RecommendedItem(BaseModel):
 class Degraded(BaseModel):
     """Why the answer is less than it could be."""
 
-    level: Literal["L0", "L1", "L2", "L4"]
+    level: Literal["L0", "L1", "L2", "L3", "L4"]
     reasons: list[str]
     coverage: float = Field(ge=0, le=1, description="items returned / items asked for")
 
