@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
-from orchestrator.docs import openapi_of
+from orchestrator.docs import NOT_READY, openapi_of
 from orchestrator.errors import HttpAnswer
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
@@ -23,7 +23,7 @@ from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
 from orchestrator.policy import Policy
 from orchestrator.redis_link import RedisLink
-from orchestrator.schemas import RecommendRequest
+from orchestrator.schemas import AliveResponse, ReadyResponse, RecommendRequest
 from orchestrator.service import Service, build
 from orchestrator.triton import TritonClient
 
@@ -98,11 +98,11 @@ def add_operations(app: FastAPI, service: Service) -> None:
     """The routes for whoever runs it."""
 
     @app.get("/healthz", tags=["operations"])
-    async def healthz() -> dict[str, str]:
+    async def healthz() -> AliveResponse:
         """The process is alive."""
-        return {"status": "alive"}
+        return AliveResponse(status="alive")
 
-    @app.get("/readyz", tags=["operations"], responses={503: {"description": "not ready; `reasons` says why"}})
+    @app.get("/readyz", tags=["operations"], response_model=ReadyResponse, responses=NOT_READY)
     async def readyz() -> JSONResponse:
         """A traffic record is known and every model it serves is ready on one of its servers."""
         found = await service.readiness()
@@ -120,7 +120,7 @@ def add_operations(app: FastAPI, service: Service) -> None:
         }
         return JSONResponse(content, status_code=503 if found.reasons else 200)
 
-    @app.get("/metrics", tags=["operations"], response_class=Response)
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def exposition() -> Response:
         """Prometheus metrics."""
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
