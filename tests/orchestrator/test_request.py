@@ -12,6 +12,7 @@ from feature_repo.schema import SCHEMA, country_code, language_code
 from feature_repo.vectors import NO_HISTORY, item_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.fakes import fake_id
+from orchestrator.metrics import REGISTRY
 from orchestrator.policy import ShownPolicy
 from orchestrator.users import shown_key
 from tests.orchestrator.conftest import KNOWN_USER, Running, history, packed, user_row
@@ -77,6 +78,11 @@ async def test_a_poisoned_embedding_is_a_miss(running: Running, poison: bytes):
     assert running.world.triton.calls[0] == ("user_tower", 1)
 
 
+def imputed(feature: str) -> float:
+    """How often a value of the feature was replaced."""
+    return REGISTRY.get_sample_value("feature_values_imputed_total", {"feature": feature}) or 0.0
+
+
 async def test_a_broken_row_falls_back_and_bad_values_become_defaults(running: Running):
     running.world.store.values[user_key(KNOWN_USER)] = b"torn"
     await running.recommend()
@@ -84,8 +90,11 @@ async def test_a_broken_row_falls_back_and_bad_values_become_defaults(running: R
     spoilt = user_row()
     spoilt[[SCHEMA.offset("user_spend_30d"), SCHEMA.offset("user_ctr_7d")]] = np.nan, np.inf
     running.world.store.values[user_key("bad")] = packed(spoilt)
+    before = imputed("user_spend_30d"), imputed("user_ctr_7d"), imputed("user_ctr_30d")
     answer = await running.recommend("bad")
     assert answer["degraded"] is None
+    after = imputed("user_spend_30d"), imputed("user_ctr_7d"), imputed("user_ctr_30d")
+    assert np.subtract(after, before).tolist() == [1, 1, 0]
     row, entries, *_ = running.world.triton.inputs[-1]
     np.testing.assert_array_equal(row, user_row())
     np.testing.assert_array_equal(entries, history())
