@@ -76,9 +76,8 @@ def redis_flushed(bench: Bench, report: Report) -> None:
         time.sleep(2 * 0.5 + 0.5)  # the marker is read with the traffic record
         answers = [bench.front.ask(user) for user in users]
         time.sleep(0.5)  # writes come after the answer
-        kept = [key.decode() for key in bench.redis.scan_iter("user:*")] + [
-            key.decode() for key in bench.redis.scan_iter("embedding:*")
-        ]
+        kept = [key.decode() for key in bench.redis.scan_iter("*") if key.decode().rpartition(":")[2] in users]
+        kept = [key for key in kept if key.startswith(("user:", "embedding:"))]
     finally:
         bench.redis.swapdb(0, EMPTY)
     _forget(bench)

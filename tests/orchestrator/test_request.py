@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 import pytest
 
 from feature_repo.context import RequestContext, context_array
@@ -198,6 +199,18 @@ async def test_stale_features_are_flagged(running: Running):
     running.world.store.values[user_key(KNOWN_USER)] = packed(computed_at=old)
     answer = await running.recommend()
     assert answer["degraded"] == {"level": "L1", "reasons": ["stale_features"], "coverage": 1.0}
+
+
+async def test_a_row_from_the_future_counts_as_new_and_is_counted(running: Running):
+    """After a clock jumped back an hour."""
+    before = REGISTRY.get_sample_value("feature_age_negative_total")
+    running.world.store.values[user_key(KNOWN_USER)] = packed(computed_at=time.time() + 3600)
+    answer = await running.recommend()
+    await running.service.writer.flush()
+    assert answer["degraded"] is None
+    (line,) = (running.world.folder / "impressions.jsonl").read_bytes().splitlines()
+    assert orjson.loads(line)["features_age_s"] == 0.0
+    assert REGISTRY.get_sample_value("feature_age_negative_total") == before + 1
 
 
 async def test_a_flushed_redis_is_noticed(running: Running):
