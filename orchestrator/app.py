@@ -16,6 +16,7 @@ from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
 from orchestrator.docs import NOT_READY, openapi_of
+from orchestrator.drain import drain_first
 from orchestrator.errors import HttpAnswer
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
@@ -57,6 +58,7 @@ def policy_of(settings: Settings) -> Policy:
         gate=gate,
         max_in_flight=settings.max_in_flight,
         stale_features_s=3600 * settings.stale_features_hours,
+        drain_s=settings.drain_s,
     )
 
 
@@ -73,6 +75,7 @@ def assemble(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await before()
         await service.start()
+        drain_first(service, service.policy.drain_s)
         gc.collect()
         gc.freeze()  # what lives now lives long; the collector need not look at it again
         yield

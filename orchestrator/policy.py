@@ -121,3 +121,4 @@ class Policy:
     grpc_message_bytes: int = 64 << 20
     feast_lookups: int = 4  # at once
     body_s: float = 5.0
+    drain_s: float = 0.0

@@ -10,13 +10,18 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
+from deploy.local.processes.ports import free_port
+from deploy.local.readiness import http_status
+from deploy.local.runtime import ApiServer
+from deploy.local.runtime.api_server import READY_PATH
 from perf.drill.bench import LOG, Bench
-from perf.drill.front import read_answer
+from perf.drill.front import Front, read_answer
 from perf.drill.overload import asked
 from perf.drill.report import Drill, Report
 
 IN_FLIGHT = 40
 GRACE_S = 8.0
+DRAIN_S, NOT_READY_S = 3.0, 1.0
 DISK = "64k"
 ALWAYS_FULL = Path("/dev/full")
 
@@ -45,12 +50,29 @@ def api_terminated(bench: Bench, report: Report) -> None:
         began = time.monotonic()
         os.kill(bench.front.api.pid, signal.SIGTERM)
         statuses = [read_answer(wire)[0] for wire in wires]
-    while bench.front.api.alive() and time.monotonic() < began + 2 * GRACE_S:
-        time.sleep(0.02)
-    report.most("exit_s", time.monotonic() - began, GRACE_S)
+    _ended(bench.front.api, began, GRACE_S, report)
     report.least("answered", statuses.count(HTTPStatus.OK), IN_FLIGHT)
     report.least("logged", len(bench.log_lines(names)), IN_FLIGHT)
     _start_again(bench)
+
+
+def api_drained(bench: Bench, report: Report) -> None:
+    """SIGTERM under load with a balancer in front (it looks for readiness): not ready at once, every request answered,
+    then the process ends by itself."""
+    changes = {"api_port": free_port(bench.settings.host), "drain_s": DRAIN_S}
+    api = ApiServer(bench.settings.model_copy(update=changes))
+    api.name = "api-drained"
+    with api:
+        front = Front(api)
+        with front.load(bench.users(100)) as load:
+            time.sleep(1.0)
+            sent = time.monotonic()
+            os.kill(api.pid, signal.SIGTERM)
+            while http_status(*front.address, READY_PATH) == HTTPStatus.OK:
+                time.sleep(0.01)
+            report.most("not_ready_after_s", time.monotonic() - sent, NOT_READY_S)
+        _ended(api, sent, DRAIN_S + GRACE_S, report)
+    load.judge(report)
 
 
 def api_killed(bench: Bench, report: Report) -> None:
@@ -83,7 +105,15 @@ DRILLS = (
     Drill(name="log-torn", fault=32, work=torn_line),
     Drill(name="api-killed", fault=32, work=api_killed),
     Drill(name="api-terminated", fault=33, work=api_terminated),
+    Drill(name="api-drained", fault=33, work=api_drained),
 )
+
+
+def _ended(api: ApiServer, since: float, limit_s: float, report: Report) -> None:
+    """Wait until it has ended by itself."""
+    while api.alive() and time.monotonic() < since + 2 * limit_s:
+        time.sleep(0.02)
+    report.most("exit_s", time.monotonic() - since, limit_s)
 
 
 def _restart(bench: Bench) -> None:
