@@ -55,8 +55,8 @@ class Answers:
         return 0 if self._written.get(user_id) == (release, country) else self._policy.items
 
     def keep(self, user_id: str, release: int, country: int, candidates: Candidates, rows: Rows) -> None:
-        """Write the items of the first rows, best first, in the background, if they are wanted."""
-        if not self.wanted(user_id, release, country) or len(rows) == 0:
+        """Write the items of the first rows, best first, in the background; nothing when there are none."""
+        if len(rows) == 0:
             return
         rows = rows[: self._policy.items]
         ids = [raw.decode() for raw in candidates.ids[rows].tolist()]

@@ -124,9 +124,9 @@ class Recommender:
             hidden = np.concatenate([hidden, excluded])
         scores = rules.score(found.candidates, self.policy.rules)
         ranked = found.level not in UNRANKED
-        most = max(request.num_items, self.answers.wanted(request.user_id, found.release, ask.country) if ranked else 0)
-        rows = rules.select(scores, found.candidates, hidden, most, self.policy.rules)
-        if ranked:
+        wanted = self.answers.wanted(request.user_id, found.release, ask.country) if ranked else 0
+        rows = rules.select(scores, found.candidates, hidden, max(wanted, request.num_items), self.policy.rules)
+        if wanted:
             self.answers.keep(request.user_id, found.release, ask.country, found.candidates, rows)
         return Chosen(found=found, rows=rows[: request.num_items], scores=scores)
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
-import httpx
 import orjson
 from redis import Redis
 
@@ -16,8 +15,11 @@ from deploy.local.processes.ports import free_port
 from deploy.local.runtime import ApiServer
 from deploy.settings import Settings
 from exporters.publish import restore
+from exporters.traffic import TrafficStore
 from feature_repo.store import connect
-from perf.drill.front import Front, Json, sample
+from model_repository.traffic import ServedModel, ServedRelease
+from perf.analyze.statistics import reader
+from perf.drill.front import Front, Json
 from perf.drill.proxy import TcpProxy, tcp_proxy
 from perf.errors import PerfError
 from perf.stack import Serving, serving
@@ -101,12 +103,16 @@ class Bench:
         restore(self.settings)
         return time.monotonic() - began
 
-    def inferences(self, model: str) -> float:
-        """Calls of a model so far, by Triton's own counters, failed ones included."""
-        host, port = self.settings.host, self.settings.triton_metrics_port
-        text = httpx.get(f"http://{host}:{port}/metrics", timeout=5.0).text
-        names = ("nv_inference_request_success", "nv_inference_request_failure")
-        return sum(sample(text, name, model=model) for name in names)
+    def served(self) -> ServedRelease:
+        """The release that answers, as the record names it."""
+        traffic = TrafficStore(self.settings).require()
+        (found,) = [served for served in traffic.releases if served.release in traffic.carried]
+        return found
+
+    def inferences(self, model: ServedModel) -> int:
+        """Calls of a model version so far, by Triton's own counters, failed ones included."""
+        counters = reader(self.settings.triton_url)([model])[model]
+        return counters.success + counters.fail
 
     def log_line(self, request_id: str, seconds: float = 3.0) -> Json | None:
         """The impression line of a request, waiting for it a while."""

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from exporters.traffic import TrafficStore
 from feature_repo.rows import UserRow, marker_key, pack_user_row, unpack_user_row, user_key
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import USER_DEFAULTS
@@ -167,6 +166,5 @@ def _broken_values(bench: Bench, feature: str) -> float:
 
 
 def _embedding_prefix(bench: Bench) -> str:
-    traffic = TrafficStore(bench.settings).require()
-    (served,) = [served for served in traffic.releases if served.release in traffic.carried]
+    served = bench.served()
     return f"embedding:{served.tower_digest}:{served.schema_hash}:"

@@ -15,7 +15,6 @@ import numpy as np
 
 from deploy.local.processes.ports import free_port
 from deploy.settings import ROOT
-from model_repository.contract import recommend_name
 from perf.drill.bench import Bench
 from perf.drill.front import Front
 from perf.drill.report import Drill, Report
@@ -61,9 +60,9 @@ def overload(bench: Bench, report: Report) -> None:
 def recovery_herd(bench: Bench, report: Report) -> None:
     """Triton stands still for 3 s under load and comes back: it is asked for at most 1.1 × the requests, nobody
     retries."""
-    release = int(bench.front.ask(bench.users(1)[0])["model_version"])
-    models = ("user_tower", recommend_name(release))
-    before = {model: bench.inferences(model) for model in models}
+    served = bench.served()
+    models = {"user_tower": served.user_tower, "recommend": served.recommend, "candidates": served.candidates}
+    before = {name: bench.inferences(model) for name, model in models.items()}
     with bench.front.load(bench.users(400), HERD_RATE) as load:
         time.sleep(1.0)
         os.kill(bench.serving.triton.pid, signal.SIGSTOP)
@@ -74,9 +73,10 @@ def recovery_herd(bench: Bench, report: Report) -> None:
         time.sleep(2.0)
     load.judge(report)
     requests = sum(load.statuses.values())
-    for model, count in before.items():
-        name = "recommend" if model != "user_tower" else model
-        report.most(f"{name}_calls_per_request", (bench.inferences(model) - count) / requests, UPSTREAM)
+    calls = {name: (bench.inferences(model) - before[name]) / requests for name, model in models.items()}
+    report.expect(calls["recommend"] > 0, "Triton counted nothing")
+    for name, share in calls.items():
+        report.most(f"{name}_calls_per_request", share, UPSTREAM)
 
 
 def clients_hang_up(bench: Bench, report: Report) -> None:

@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 
 from exporters.server import Server
-from model_repository.contract import recommend_name
 from perf.drill.bench import Bench
 from perf.drill.front import Front, K, item_ids, level, reasons
 from perf.drill.load import Load, Seen
@@ -117,7 +116,7 @@ def candidates_down(bench: Bench, report: Report) -> None:
     known, strangers = bench.users(30), bench.users(30)
     before = {user: set(item_ids(bench.front.ask(user))) for user in known}
     time.sleep(0.5)  # an answer is kept in the background
-    server, models = Server(bench.settings.triton_url), (recommend_name(_release(bench)), "candidates")
+    server, models = Server(bench.settings.triton_url), (bench.served().recommend[0], "candidates")
     for model in models:
         server.unload(model)
     try:
@@ -173,10 +172,6 @@ def _within_budget(bench: Bench, load: Load, report: Report) -> None:
 def _rungs(load: Load, start: float, end: float, allowed: set[str], report: Report) -> None:
     found = {one.level for one in load.between(start, end)}
     report.expect(found <= allowed, f"answers came from {sorted(found)}, not only {sorted(allowed)}")
-
-
-def _release(bench: Bench) -> int:
-    return int(bench.front.ask(bench.users(1)[0])["model_version"])
 
 
 def _ask_all(front: Front, users: list[str], rung: str, report: Report, before: dict[str, set[str]]) -> None:
