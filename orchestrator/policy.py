@@ -78,7 +78,7 @@ class ShownPolicy:
 class AnswerPolicy:
     """Full answers kept for rung L3: `items` of each, for `ttl_s`; a user's is written again after `every_s`."""
 
-    items: int = 60
+    items: int = 40
     ttl_s: int = 6 * 3600
     every_s: float = 600.0
     users: int = 50_000  # whose last write is remembered

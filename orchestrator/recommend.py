@@ -123,8 +123,8 @@ class Recommender:
             excluded = np.array([item_key(item_id) for item_id in request.exclude], np.int64)
             hidden = np.concatenate([hidden, excluded])
         scores = rules.score(found.candidates, self.policy.rules)
-        ranked = found.level not in UNRANKED
-        wanted = self.answers.wanted(request.user_id, found.release, ask.country) if ranked else 0
+        keeps = found.level not in UNRANKED and known.origin != "cold"
+        wanted = self.answers.wanted(request.user_id, found.release, ask.country) if keeps else 0
         rows = rules.select(scores, found.candidates, hidden, max(wanted, request.num_items), self.policy.rules)
         if wanted:
             self.answers.keep(request.user_id, found.release, ask.country, found.candidates, rows)
