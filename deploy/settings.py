@@ -83,6 +83,9 @@ class Settings(BaseSettings):
         description="admin endpoints and explanations answer only who shows this key; without one they are off",
     )
     max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
+    drain_s: float = Field(
+        default=0.0, ge=0, description="SIGTERM: not ready for so long before closing; a balancer's probes take that"
+    )
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
-from orchestrator.docs import openapi_of
+from orchestrator.docs import NOT_READY, openapi_of
+from orchestrator.drain import drain_first
 from orchestrator.errors import HttpAnswer
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
@@ -25,7 +26,7 @@ from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
 from orchestrator.policy import Policy
 from orchestrator.redis_link import RedisLink
-from orchestrator.schemas import RecommendRequest
+from orchestrator.schemas import AliveResponse, ReadyResponse, RecommendRequest
 from orchestrator.service import Service, build
 from orchestrator.triton import TritonClient
 
@@ -60,6 +61,7 @@ def policy_of(settings: Settings) -> Policy:
         gate=gate,
         max_in_flight=settings.max_in_flight,
         stale_features_s=3600 * settings.stale_features_hours,
+        drain_s=settings.drain_s,
     )
 
 
@@ -89,6 +91,7 @@ def assemble(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await before()
         await service.start()
+        drain_first(service, service.policy.drain_s)
         gc.collect()
         gc.freeze()  # what lives now lives long; the collector need not look at it again
         gc.set_threshold(GC_EVERY)  # the default is a collection for every few requests, to find nothing
@@ -116,11 +119,11 @@ def add_operations(app: FastAPI, service: Service) -> None:
     """The routes for whoever runs it."""
 
     @app.get("/healthz", tags=["operations"])
-    async def healthz() -> dict[str, str]:
+    async def healthz() -> AliveResponse:
         """The process is alive."""
-        return {"status": "alive"}
+        return AliveResponse(status="alive")
 
-    @app.get("/readyz", tags=["operations"], responses={503: {"description": "not ready; `reasons` says why"}})
+    @app.get("/readyz", tags=["operations"], response_model=ReadyResponse, responses=NOT_READY)
     async def readyz() -> JSONResponse:
         """A traffic record is known and every model it serves is ready on one of its servers."""
         found = await service.readiness()
@@ -138,7 +141,7 @@ def add_operations(app: FastAPI, service: Service) -> None:
         }
         return JSONResponse(content, status_code=503 if found.reasons else 200)
 
-    @app.get("/metrics", tags=["operations"], response_class=Response)
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def exposition() -> Response:
         """Prometheus metrics."""
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

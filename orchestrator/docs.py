@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query
 from fastapi.openapi.utils import get_openapi
 
-from orchestrator.schemas import ErrorResponse, RecommendRequest, RecommendResponse
+from orchestrator.schemas import ErrorResponse, ReadyResponse, RecommendRequest, RecommendResponse
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorResponse, "description": "not JSON, not UTF-8, not a query string"},
@@ -17,6 +17,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorResponse, "description": "too many requests in flight; see Retry-After"},
     503: {"model": ErrorResponse, "description": "nothing can answer yet; see Retry-After"},
 }
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ReadyResponse, "description": "`reasons` says why"}}
 QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
 documented = APIRouter(tags=["recommendations"])
 

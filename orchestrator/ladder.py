@@ -1,4 +1,5 @@
-"""From what is known of a user to candidates, one rung at a time: L0/L1 ranked → L2 retrieval order → L4 popular.
+"""From what is known of a user to candidates, one rung at a time: L0/L1 ranked → L2 retrieval order →
+L3 the user's kept answer → L4 popular.
 
 The first rung that answers inside the deadline wins; each failure is a reason in the answer. A rung is a method, so
 that every one of them is a normal path.
@@ -15,6 +16,7 @@ import numpy as np
 from feature_repo.schema import CONTEXT_WIDTH, COUNTRIES
 from feature_repo.vectors import NO_HISTORY, USER_DEFAULTS, Floats
 from model_repository.contract import COUNT, ITEM_ID, ITEM_KEY, RULES, SCORES, SIMILARITY, USER_EMBEDDING
+from orchestrator.answers import Answers, Kept
 from orchestrator.call import Arrays
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, NothingStandsError, StageError, UnknownModelError
@@ -30,7 +32,7 @@ from orchestrator.triton import Inference
 from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
 
-Level = Literal["L0", "L1", "L2", "L4"]
+Level = Literal["L0", "L1", "L2", "L3", "L4"]
 T = TypeVar("T")
 WARM_S = 3.0
 
@@ -67,9 +69,12 @@ class Found:
 class Ladder:
     """The rungs and what they call."""
 
-    def __init__(self, triton: Inference, users: Users, popular: PopularFollower, policy: Policy) -> None:
+    def __init__(
+        self, triton: Inference, users: Users, answers: Answers, popular: PopularFollower, policy: Policy
+    ) -> None:
         self._triton = triton
         self._users = users
+        self._answers = answers
         self._popular = popular
         self._caps, self._reserves = policy.caps, policy.reserves
         self._gate = Gate(policy.gate)
@@ -82,11 +87,12 @@ class Ladder:
             return self.bottom(ask.country, release.number)
         entered = time.monotonic()
         try:
-            return await self._through_triton(ask, release, known)
+            found = await self._through_triton(ask, release, known)
         finally:
             self._gate.leave(time.monotonic() - entered)
+        return found or await self._kept(ask) or self.bottom(ask.country, release.number)
 
-    async def _through_triton(self, ask: Ask, release: Release, known: Known) -> Found:
+    async def _through_triton(self, ask: Ask, release: Release, known: Known) -> Found | None:
         if ask.embedding is None:
             ask.embedding = await self._try(ask, "embed", self._embed(ask, release, known))
         if (embedding := ask.embedding) is not None:
@@ -96,7 +102,22 @@ class Ladder:
             retrieved = await self._try(ask, "candidates", self._retrieved(ask, release, embedding))
             if retrieved is not None:
                 return Found(level="L2", candidates=retrieved, release=release.number)
-        return self.bottom(ask.country, release.number)
+        return None
+
+    async def _kept(self, ask: Ask) -> Found | None:
+        """The user's kept answer, popular items of the same release behind it.
+
+        None without one for this country, or when its release is served no more: its items may be gone.
+        """
+        kept = await self._try(ask, "answer", self._read_answer(ask))
+        if kept is None or kept.country != ask.country or (popular := self._popular.of(kept.release)) is None:
+            return None
+        candidates = kept.candidates().followed_by(popular.in_country(ask.country))
+        return Found(level="L3", candidates=candidates, release=kept.release)
+
+    async def _read_answer(self, ask: Ask) -> Kept | None:
+        timeout = ask.deadline.allow(self._caps.answer, self._reserves.answer)
+        return await self._answers.read(ask.user_id, timeout)
 
     async def warm(self, releases: Iterable[Release]) -> None:
         """Send one cold user through each release, at leisure: the first calls of a model are slow."""

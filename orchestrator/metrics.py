@@ -14,10 +14,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from feature_repo.schema import SCHEMA
 from model_repository.traffic import LATENCY_BOUNDS_S
 
 LATENCY_BUCKETS_S = (0.0005, *LATENCY_BOUNDS_S)  # stages are shorter than whole answers
 AGE_BUCKETS_S = (60.0, 600.0, 3600.0, 6 * 3600.0, 24 * 3600.0, 48 * 3600.0, 7 * 24 * 3600.0)
+FEATURE_OF = [f.name for f in SCHEMA.group("user") for _ in range(f.width)]  # by column of the user array
 REGISTRY = CollectorRegistry()
 
 
@@ -30,6 +32,7 @@ DEGRADED = _counter("recommendation_degraded", "Degraded answers by rung and rea
 CACHE = _counter("cache_lookups", "Cache look-ups by cache and result", "cache", "result")
 DROPPED = _counter("log_dropped", "Log entries and background writes that were dropped", "kind", "reason")
 BROKEN = _counter("stored_values_broken", "Stored values that could not be used as they are", "kind")
+IMPUTED = _counter("feature_values_imputed", "Values of user rows that were not finite, by feature", "feature")
 TRAFFIC_REFUSED = _counter("traffic_records_refused", "Traffic records that were not followed, by reason", "reason")
 FUTURE_ROWS = _counter("feature_age_negative", "User rows computed later than now, by our clock")
 FEATURE_AGE = Histogram(
@@ -81,6 +84,12 @@ def child(metric: Counter, *labels: str) -> Any:
 def looked_up(cache: str, hit: bool) -> None:
     """Count one cache look-up."""
     child(CACHE, cache, "hit" if hit else "miss").inc()
+
+
+def imputed(columns: Iterable[int]) -> None:
+    """Count, by feature, a user row's values that were replaced; columns of the user array."""
+    for name in {FEATURE_OF[column] for column in columns}:
+        child(IMPUTED, name).inc()
 
 
 def feature_age(seconds: float) -> None:

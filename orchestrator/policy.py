@@ -15,6 +15,7 @@ class Caps:
     queue: float = 0.25  # waiting for a place at the gate
     recommend: float = 0.65
     candidates: float = 0.30  # the direct call of rung L2
+    answer: float = 0.10  # the kept answer of rung L3
     metadata: float = 0.10
 
     def __post_init__(self) -> None:
@@ -30,7 +31,8 @@ class Reserves:
     queue: float = 0.40
     embed: float = 0.25
     recommend: float = 0.22  # enough for a direct call to candidates
-    candidates: float = 0.10
+    candidates: float = 0.12
+    answer: float = 0.06
     metadata: float = 0.04
 
 
@@ -73,6 +75,16 @@ class ShownPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerPolicy:
+    """Full answers kept for rung L3: `items` of each, for `ttl_s`; a user's is written again after `every_s`."""
+
+    items: int = 40
+    ttl_s: int = 6 * 3600
+    every_s: float = 600.0
+    users: int = 50_000  # whose last write is remembered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerPolicy:
     """Open after `failures` in a row and `silent_s` without a success, for `open_s` (± a quarter); then one call
     at a time tries. The silence tells a dead peer from a busy one, some of whose calls still succeed."""
@@ -91,6 +103,7 @@ class Policy:
     reserves: Reserves = Reserves()
     rules: RulePolicy = RulePolicy()
     shown: ShownPolicy = ShownPolicy()
+    answers: AnswerPolicy = AnswerPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
     max_in_flight: int = 64
@@ -108,3 +121,4 @@ class Policy:
     grpc_message_bytes: int = 64 << 20
     feast_lookups: int = 4  # at once
     body_s: float = 5.0
+    drain_s: float = 0.0

@@ -88,6 +88,10 @@ class PopularFollower:
             self._forget(set(self._lists) - set(wanted))
         return complete
 
+    def of(self, release: int) -> PopularList | None:
+        """The release's list."""
+        return self._lists.get(release)
+
     def best(self, release: int | None) -> PopularList | None:
         """The release's list, else that of the latest release there is."""
         if release is not None and release in self._lists:

@@ -15,6 +15,7 @@ from feature_repo.schema import SCHEMA, country_code
 from feature_repo.vectors import cold_user, item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
+from orchestrator.answers import Answers
 from orchestrator.deadline import Deadline
 from orchestrator.errors import LateError, UnknownModelError
 from orchestrator.items import Items, Metadata
@@ -31,7 +32,7 @@ from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
-UNRANKED: frozenset[Level] = frozenset({"L2", "L4"})
+UNRANKED: frozenset[Level] = frozenset({"L2", "L3", "L4"})
 CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
 Json = dict[str, Any]
 
@@ -55,6 +56,7 @@ class Recommender:
     users: Users
     ladder: Ladder
     items: Items
+    answers: Answers
     writer: Writer
 
     async def recommend(self, request: RecommendRequest, request_id: str) -> bytes:
@@ -70,7 +72,7 @@ class Recommender:
     async def _answered(self, request: RecommendRequest, request_id: str, ask: Ask) -> bytes:
         variant, known, found = await self._find(request, ask)
         with ask.watch.stage("rules"):
-            chosen = self._choose(request, known, found)
+            chosen = self._choose(request, ask, known, found)
         with ask.watch.stage("respond"):
             items = await self._show(chosen, ask)
         body = self._answer(request, request_id, ask, variant, chosen, items)
@@ -115,14 +117,18 @@ class Recommender:
             ask.embedding = None
         return now
 
-    def _choose(self, request: RecommendRequest, known: Known, found: Found) -> Chosen:
+    def _choose(self, request: RecommendRequest, ask: Ask, known: Known, found: Found) -> Chosen:
         hidden = known.shown
         if request.exclude:
             excluded = np.array([item_key(item_id) for item_id in request.exclude], np.int64)
             hidden = np.concatenate([hidden, excluded])
         scores = rules.score(found.candidates, self.policy.rules)
-        rows = rules.select(scores, found.candidates, hidden, request.num_items, self.policy.rules)
-        return Chosen(found=found, rows=rows, scores=scores)
+        keeps = found.level not in UNRANKED and known.origin != "cold"
+        wanted = self.answers.wanted(request.user_id, found.release, ask.country) if keeps else 0
+        rows = rules.select(scores, found.candidates, hidden, max(wanted, request.num_items), self.policy.rules)
+        if wanted:
+            self.answers.keep(request.user_id, found.release, ask.country, found.candidates, rows)
+        return Chosen(found=found, rows=rows[: request.num_items], scores=scores)
 
     async def _show(self, chosen: Chosen, ask: Ask) -> list[Json]:
         """The items as the answer holds them. Only these rows' ids are decoded."""

@@ -35,6 +35,17 @@ class Candidates:
     objectives: Floats | None = None
     retrieval: Floats | None = None
 
+    def followed_by(self, others: "Candidates") -> "Candidates":
+        """These, then the others that are not among them, in this order and without scores."""
+        new = ~contained(others.keys, self.keys) if self.keys.size else np.ones(len(others.keys), bool)
+        keys = np.concatenate([self.keys, others.keys[new]])
+        return Candidates(
+            keys=keys,
+            ids=np.concatenate([self.ids, others.ids[new]]),
+            rules=np.concatenate([self.rules, others.rules[new]]),
+            retrieval=-np.arange(len(keys), dtype=np.float64),
+        )
+
 
 def score(candidates: Candidates, policy: RulePolicy) -> Floats:
     """What the answer is ordered by: [n]. Without a ranker's scores it is the retrieval score, untouched."""

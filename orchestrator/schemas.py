@@ -4,7 +4,7 @@ because the hot path writes its JSON itself."""
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from feature_repo.context import LONGEST_SESSION
 from feature_repo.schema import DEVICES, PLACEMENTS, REFERRERS, SYSTEMS
@@ -38,7 +38,13 @@ def _time_zone(value: str) -> str:
     return value
 
 
-Identifier = Annotated[str, AfterValidator(_printable)]
+def _text(form: str, longest: int) -> WithJsonSchema:
+    """What the document says of a string that a function checks: a format of ours, described where it is used."""
+    return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest, "format": form})
+
+
+Identifier = Annotated[str, AfterValidator(_printable), _text("identifier", MOST_ID_BYTES)]
+TimeZone = Annotated[str, AfterValidator(_time_zone), _text("time-zone", max(map(len, TIME_ZONES)))]
 
 
 class RecommendRequest(BaseModel):
@@ -56,9 +62,7 @@ class RecommendRequest(BaseModel):
     language: str | None = Field(
         default=None, pattern=LANGUAGE_TAG, description="BCP 47 tag, like pt-BR; none: the user's own"
     )
-    time_zone: Annotated[str, AfterValidator(_time_zone)] | None = Field(
-        default=None, description="IANA name, like Europe/Berlin; none: UTC"
-    )
+    time_zone: TimeZone | None = Field(default=None, description="IANA name, like Europe/Berlin; none: UTC")
     placement: Placement | None = None
     referrer: Referrer | None = None
     session_depth: int = Field(
@@ -91,7 +95,7 @@ class RecommendedItem(BaseModel):
 class Degraded(BaseModel):
     """Why the answer is less than it could be."""
 
-    level: Literal["L0", "L1", "L2", "L4"]
+    level: Literal["L0", "L1", "L2", "L3", "L4"]
     reasons: list[str]
     coverage: float = Field(ge=0, le=1, description="items returned / items asked for")
 
@@ -107,6 +111,29 @@ class RecommendResponse(BaseModel):
     latency_ms: float
     degraded: Degraded | None
     timings: dict[str, float] | None = Field(default=None, description="ms by stage, only when asked for")
+
+
+class AliveResponse(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class FollowedTraffic(BaseModel):
+    """The traffic record that is followed; null without one."""
+
+    sequence: int | None
+    confirmed_seconds_ago: float | None = Field(description="since Redis last confirmed it")
+
+
+class ReadyResponse(BaseModel):
+    """Whether recommendations can be made, and what is missing if not."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[str]
+    lacking: list[str] = Field(description="servers without a model that another one has")
+    releases: list[int]
+    traffic: FollowedTraffic
 
 
 class ErrorField(BaseModel):

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from model_repository.traffic import HEARTBEAT_EVERY_S, MIRROR
+from orchestrator.answers import Answers
 from orchestrator.fleet import Connect, Fleet
 from orchestrator.heartbeat import Pulse
 from orchestrator.items import Items
@@ -145,6 +146,7 @@ def build(
     traffic = TrafficFollower(store, folder / MIRROR, LINGER * policy.deadline_s)
     popular = PopularFollower(store, folder)
     users = Users(store, traffic, writer, policy)
+    answers = Answers(store, writer, policy.answers)
     fleet = Fleet(connect, policy.breaker)
     traffic.before_adopting = lambda record: fleet.open(record.endpoints)
     limit = Limit(policy.max_in_flight)
@@ -156,8 +158,9 @@ def build(
         limit=limit,
         traffic=traffic,
         users=users,
-        ladder=Ladder(fleet, users, popular, policy),
+        ladder=Ladder(fleet, users, answers, popular, policy),
         items=Items(store, policy),
+        answers=answers,
         writer=writer,
     )
     return Service(

@@ -19,7 +19,7 @@ from model_repository.contract import EMBEDDING_WIDTH
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, LateError, StageError
 from orchestrator.lru import Lru
-from orchestrator.metrics import BROKEN, child, feature_age, looked_up
+from orchestrator.metrics import BROKEN, child, feature_age, imputed, looked_up
 from orchestrator.policy import Policy
 from orchestrator.redis_link import Command, Reply, Store
 from orchestrator.rules import NO_KEYS, Keys
@@ -221,11 +221,11 @@ def parse_row(packed: Reply) -> UserRow | None:
 
 
 def finite(row: UserRow) -> UserRow:
-    """The row with every non-finite value replaced by its default and counted."""
+    """The row with every non-finite value replaced by its default; counted by feature."""
     good = np.isfinite(row.values)
     if good.all():
         return row
-    child(BROKEN, "feature_value").inc()
+    imputed(np.flatnonzero(~good).tolist())
     return replace(row, values=np.where(good, row.values, USER_DEFAULTS))
 
 

@@ -11,6 +11,7 @@ from perf.commands.analyze import analyze
 from perf.commands.catalogue import catalogue
 from perf.commands.compare import compare
 from perf.commands.diff import diff
+from perf.commands.drill import drill
 from perf.commands.figures import figures
 from perf.commands.gpu import gpu
 from perf.commands.load import load
@@ -24,7 +25,7 @@ from perf.errors import PerfError
 from training.errors import DataError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (analyze, catalogue, compare, diff, figures, gpu, load, pipeline, plan, roofline, store, swap):
+for command in (analyze, catalogue, compare, diff, drill, figures, gpu, load, pipeline, plan, roofline, store, swap):
     app.command()(command)
 
 

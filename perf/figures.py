@@ -5,6 +5,8 @@ entry of `BLOCKS`, and its markers (`perf.documents`) where it is to stand.
 """
 
 from perf.documents import Blocks, Row, Table, Words
+from perf.drill.table import RESULT as DRILLS
+from perf.drill.table import TABLE
 
 BENCH, DEMO, PIPELINE, SCALE, STORE, SWAP, VALIDATION = (
     f"{name}-2-cores.json"
@@ -129,6 +131,8 @@ MEASURED = Table(
         Row(source=SWAP, cells=(
             "{swaps} release swaps at half the knee, {items:,} items: failed · mixed · p99 before, during",
             "{failed} · {mixed} · {steady_p99_ms:.0f}, {swap_p99_ms:.0f} ms", "`python -m perf swap`")),
+        Row(source=DRILLS, cells=(
+            "faults drilled on real processes: passed", "{count_passed} of {count}", "`python -m perf drill all`")),
     ),
 )  # fmt: skip
 BLOCKS: Blocks = {
@@ -149,6 +153,7 @@ BLOCKS: Blocks = {
         header=("items", "index chosen", "recall@500: at build · on Triton", "made in, at most", "release",
                 "`candidates`", "all processes", "saturation · knee, requests/s", "p50 · p99"),
         rows=tuple(map(_size, (100_000, 1_000_000, 10_000_000)))),
+    "drills": TABLE,
     "swap": Table(
         header=("swaps", "requests, at", "failed · mixed", "p99 before · publishing · retiring", "limit",
                 "degraded before · publishing · retiring", "publish · retire took"),

@@ -1,10 +1,10 @@
 """The contestants of the whole path: the stack and the peers, all started, one under load at a time."""
 
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from deploy.local.processes.ports import free_port
 from deploy.settings import Settings
 from feature_repo.rows import unpack_user_row
 from feature_repo.store import connect
@@ -111,13 +111,6 @@ def cache_embeddings(settings: Settings, users: int) -> list[str]:
                 pipeline.set(embedding_key(release.manifest, ids[number]), vector, ex=EMBEDDING_TTL_S)
             pipeline.execute()
     return ids
-
-
-def free_port(host: str) -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as one:
-        one.bind((host, 0))
-        return int(one.getsockname()[1])
 
 
 def _roles(name: str, server: PeerServer, redis_pid: int) -> Callable[[], Pids]:

@@ -223,11 +223,14 @@ def test_without_the_ensemble_retrieval_order_answers(api: httpx.Client, setting
     until_full(api, range(131, 140))
 
 
-def test_without_candidates_popular_items_answer(api: httpx.Client, settings: Settings) -> None:
+def test_without_candidates_the_kept_answer_or_popular_items_answer(api: httpx.Client, settings: Settings) -> None:
+    before = item_ids(ask(api, "u00140", country="DE"))
+    time.sleep(0.5)  # it is kept after the answer
     with unloaded(settings, recommend_name(1), "candidates"):
-        body = ask(api, "u00140", country="DE")
-    assert body["degraded"]["level"] == "L4"  # type: ignore[index]
-    assert len(item_ids(body)) == 20
+        known, stranger = ask(api, "u00140", country="DE"), ask(api, "never-saw-me-either", country="DE")
+    assert [body["degraded"]["level"] for body in (known, stranger)] == ["L3", "L4"]  # type: ignore[index]
+    assert [len(item_ids(body)) for body in (known, stranger)] == [20, 20]
+    assert not set(before) & set(item_ids(known))
     until_full(api, range(141, 150))
 
 

@@ -19,10 +19,10 @@ from deploy.local.runtime.api_server import READY_PATH, ApiServer
 from exporters.rollout import listed, promoted, rolled_back
 from exporters.traffic import TrafficStore
 from model_repository.traffic import HEARTBEAT_EVERY_S, Popular, ServedRelease, Traffic
+from perf.drill.proxy import TcpProxy, tcp_proxy
 from tests.orchestrator.conftest import popular, served
 from tests.ports import free_port, isolated_settings
 from tests.redis_server import redis_server
-from tests.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 AT_ONCE = 1.0  # seconds, from the write to the last orchestrator's first answer

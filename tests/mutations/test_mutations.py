@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 HEAD = re.compile(r"Fault (?P<fault>\d+): (?P<what>.+)\nTest: (?P<test>tests/\S+::\S.*)\n")
 ELSEWHERE = shutil.ignore_patterns(".*", "var", "__pycache__", "*.egg-info")
 FAILED = 1  # pytest: tests ran and some failed; anything else means that the test did not run
-COVERED = {16, 17, 18, 19, 20, 21, 22, 34, 35}
+COVERED = {1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, *range(16, 29), 34, 35}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +72,5 @@ def test_without_its_protection_the_test_fails(mutation: Mutation, ended: dict[s
     assert ended[mutation.path.stem].result() == ""
 
 
-def test_every_fault_of_the_releases_has_a_patch() -> None:
+def test_every_covered_fault_has_a_patch() -> None:
     assert {mutation.fault for mutation in MUTATIONS} >= COVERED

@@ -1,7 +1,10 @@
 """What is pure and counts time or requests: deadline, breaker, admission, gate, LRU."""
 
 import asyncio
+import inspect
 import random
+import time
+from collections.abc import Callable
 
 import pytest
 
@@ -179,3 +182,24 @@ def test_the_lru_forgets_the_oldest_and_the_expired(clock: Clock):
     clock.now += 11
     assert kept.get("a") is None
     assert kept.get_all(["c"]) == [None]
+
+
+def test_replicas_do_not_try_again_together(clock: Clock):
+    pauses = set()
+    for seed in range(20):
+        breaker = Breaker(BreakerPolicy(failures=1, silent_s=0.0, open_s=1.0), clock, random.Random(seed))
+        breaker.failed()
+        began, tries = clock.now, 0
+        while breaker.open:
+            clock.now += 0.01
+            tries += 1
+        pauses.add(tries)
+        clock.now = began
+    assert len(pauses) > 10
+    assert min(pauses) >= 75
+    assert max(pauses) <= 126
+
+
+@pytest.mark.parametrize("counts_time", [Deadline.after, Breaker, Gate, Lru])
+def test_a_jump_of_the_clock_moves_no_deadline(counts_time: Callable[..., object]):
+    assert inspect.signature(counts_time).parameters["clock"].default is time.monotonic

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import numpy as np
+import orjson
 import pytest
 
 from feature_repo.context import RequestContext, context_array
@@ -12,6 +13,7 @@ from feature_repo.schema import SCHEMA, country_code, language_code
 from feature_repo.vectors import NO_HISTORY, item_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.fakes import fake_id
+from orchestrator.metrics import REGISTRY
 from orchestrator.policy import ShownPolicy
 from orchestrator.users import shown_key
 from tests.orchestrator.conftest import KNOWN_USER, Running, history, packed, user_row
@@ -77,6 +79,11 @@ async def test_a_poisoned_embedding_is_a_miss(running: Running, poison: bytes):
     assert running.world.triton.calls[0] == ("user_tower", 1)
 
 
+def imputed(feature: str) -> float:
+    """How often a value of the feature was replaced."""
+    return REGISTRY.get_sample_value("feature_values_imputed_total", {"feature": feature}) or 0.0
+
+
 async def test_a_broken_row_falls_back_and_bad_values_become_defaults(running: Running):
     running.world.store.values[user_key(KNOWN_USER)] = b"torn"
     await running.recommend()
@@ -84,8 +91,11 @@ async def test_a_broken_row_falls_back_and_bad_values_become_defaults(running: R
     spoilt = user_row()
     spoilt[[SCHEMA.offset("user_spend_30d"), SCHEMA.offset("user_ctr_7d")]] = np.nan, np.inf
     running.world.store.values[user_key("bad")] = packed(spoilt)
+    before = imputed("user_spend_30d"), imputed("user_ctr_7d"), imputed("user_ctr_30d")
     answer = await running.recommend("bad")
     assert answer["degraded"] is None
+    after = imputed("user_spend_30d"), imputed("user_ctr_7d"), imputed("user_ctr_30d")
+    assert np.subtract(after, before).tolist() == [1, 1, 0]
     row, entries, *_ = running.world.triton.inputs[-1]
     np.testing.assert_array_equal(row, user_row())
     np.testing.assert_array_equal(entries, history())
@@ -189,6 +199,18 @@ async def test_stale_features_are_flagged(running: Running):
     running.world.store.values[user_key(KNOWN_USER)] = packed(computed_at=old)
     answer = await running.recommend()
     assert answer["degraded"] == {"level": "L1", "reasons": ["stale_features"], "coverage": 1.0}
+
+
+async def test_a_row_from_the_future_counts_as_new_and_is_counted(running: Running):
+    """After a clock jumped back an hour."""
+    before = REGISTRY.get_sample_value("feature_age_negative_total")
+    running.world.store.values[user_key(KNOWN_USER)] = packed(computed_at=time.time() + 3600)
+    answer = await running.recommend()
+    await running.service.writer.flush()
+    assert answer["degraded"] is None
+    (line,) = (running.world.folder / "impressions.jsonl").read_bytes().splitlines()
+    assert orjson.loads(line)["features_age_s"] == 0.0
+    assert REGISTRY.get_sample_value("feature_age_negative_total") == before + 1
 
 
 async def test_a_flushed_redis_is_noticed(running: Running):

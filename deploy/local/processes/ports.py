@@ -1,5 +1,6 @@
 """Who listens on a TCP port, read from /proc: two Tritons on one port would silently share its traffic."""
 
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,13 @@ def describe_owner(port: int) -> str | None:
 def listeners(port: int) -> set[int]:
     """Process ids that hold a listening socket on the port, as far as this user may see them."""
     return _owners(_listening_inodes(port))
+
+
+def free_port(host: str) -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as one:
+        one.bind((host, 0))
+        return int(one.getsockname()[1])
 
 
 def _listening_inodes(port: int) -> set[str]:

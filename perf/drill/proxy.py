@@ -6,8 +6,9 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tests.ports import free_port
+from deploy.local.processes.ports import free_port
 
+HOST = "127.0.0.1"
 PATIENCE_S = 5.0
 CHUNK = 1 << 16
 
@@ -16,7 +17,7 @@ class TcpProxy:
     """`port` leads to the target while nothing is broken; every method takes effect before it returns."""
 
     def __init__(self, target_port: int, loop: asyncio.AbstractEventLoop) -> None:
-        self.port = free_port()
+        self.port = free_port(HOST)
         self._target_port = target_port
         self._loop = loop
         self._server: asyncio.Server | None = None
@@ -47,7 +48,7 @@ class TcpProxy:
         self._delay_s = 0.0
         self._flows.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, HOST, self.port)
 
     async def _swallow(self) -> None:
         self._flows.clear()
@@ -62,7 +63,7 @@ class TcpProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            far_reader, far_writer = await asyncio.open_connection(HOST, self._target_port)
         except OSError:
             writer.transport.abort()
             return

@@ -1,0 +1,149 @@
+"""What the drills share: one stack, its users, a second orchestrator whose Redis can be broken, and ways to break."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+import orjson
+from redis import Redis
+
+from deploy.local.processes.ports import free_port
+from deploy.local.runtime import ApiServer
+from deploy.settings import Settings
+from exporters.publish import restore
+from exporters.traffic import TrafficStore
+from feature_repo.store import connect
+from model_repository.traffic import ServedModel, ServedRelease
+from perf.analyze.statistics import reader
+from perf.drill.front import Front, Json
+from perf.drill.proxy import TcpProxy, tcp_proxy
+from perf.errors import PerfError
+from perf.stack import Serving, serving
+from perf.users import user_id
+
+USERS = 20_000
+RECOVERY_S = 10.0
+LOG = "impressions.jsonl"
+SPARE = 60  # users to find out with that everything is well again
+
+
+@dataclass(slots=True)
+class Bench:
+    """A stack to break. Whoever breaks something repairs it before the drill ends."""
+
+    serving: Serving
+    front: Front
+    redis: Redis
+    _open: ExitStack
+    _users: Iterator[str] = field(default_factory=lambda: map(user_id, range(USERS)))
+    _behind: tuple[Front, TcpProxy] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Of the stack."""
+        return self.serving.settings
+
+    def users(self, count: int) -> list[str]:
+        """Users that no drill has asked for yet. Raises PerfError when they are used up."""
+        found = list(islice(self._users, count))
+        if len(found) < count:
+            raise PerfError(f"the drills have only {USERS} users")
+        return found
+
+    def behind_proxy(self) -> tuple[Front, TcpProxy]:
+        """A second orchestrator, whose connections to Redis go through the proxy; started once."""
+        if self._behind is None:
+            proxy = self._open.enter_context(tcp_proxy(self.settings.redis_port))
+            changes = {"redis_port": proxy.port, "api_port": free_port(self.settings.host)}
+            api = ApiServer(self.settings.model_copy(update=changes))
+            api.name = "api-behind-proxy"
+            self._behind = Front(self._open.enter_context(api)), proxy
+        return self._behind
+
+    def recover(self) -> float:
+        """Seconds until the path is whole again, for whoever runs next. Raises PerfError after a while."""
+        fronts = [self.front] if self._behind is None else [self.front, self._behind[0]]
+        took = max(front.until_full(self.users(SPARE), RECOVERY_S) for front in fronts)
+        if took == float("inf"):
+            raise PerfError(f"the path is not whole {RECOVERY_S:.0f} s after a drill")
+        return took
+
+    def stubs(self, model: str) -> list[int]:
+        """Process ids of a model's python stubs."""
+        return self.serving.pids().get(model, [])
+
+    def signal_stubs(self, model: str, number: signal.Signals) -> list[int]:
+        """Send a signal to every stub of the model; their ids. Raises PerfError when there is none."""
+        pids = self.stubs(model)
+        if not pids:
+            raise PerfError(f"{model} has no stub process")
+        for pid in pids:
+            os.kill(pid, number)
+        return pids
+
+    @contextmanager
+    def hung(self, model: str) -> Iterator[None]:
+        """The model's stubs stand still inside the block."""
+        pids = self.signal_stubs(model, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def restart_triton(self) -> float:
+        """End what is left of Triton, start it, load what the record lists; seconds taken."""
+        began = time.monotonic()
+        self.serving.triton.stop()
+        self.serving.triton.start()
+        restore(self.settings)
+        return time.monotonic() - began
+
+    def served(self) -> ServedRelease:
+        """The release that answers, as the record names it."""
+        traffic = TrafficStore(self.settings).require()
+        (found,) = [served for served in traffic.releases if served.release in traffic.carried]
+        return found
+
+    def inferences(self, model: ServedModel) -> int:
+        """Calls of a model version so far, by Triton's own counters, failed ones included."""
+        counters = reader(self.settings.triton_url)([model])[model]
+        return counters.success + counters.fail
+
+    def log_line(self, request_id: str, seconds: float = 3.0) -> Json | None:
+        """The impression line of a request, waiting for it a while."""
+        return self.log_lines({request_id}, seconds).get(request_id)
+
+    def log_lines(self, request_ids: set[str], seconds: float = 3.0) -> dict[str, Json]:
+        """Impression lines by request id, those that came in time."""
+        file, ends = self.settings.logs / LOG, time.monotonic() + seconds
+        while True:
+            lines = [one for one in map(_parsed, file.read_bytes().splitlines()) if one]
+            found = {one["request_id"]: one for one in lines if one.get("request_id") in request_ids}
+            if len(found) == len(request_ids) or time.monotonic() > ends:
+                return found
+            time.sleep(0.1)
+
+    def torn_lines(self) -> int:
+        """Lines of the impression log that are not JSON."""
+        return sum(_parsed(line) is None for line in (self.settings.logs / LOG).read_bytes().splitlines())
+
+
+def _parsed(line: bytes) -> Json | None:
+    try:
+        value: Json = orjson.loads(line)
+    except orjson.JSONDecodeError:  # a torn line
+        return None
+    return value
+
+
+@contextmanager
+def bench(settings: Settings) -> Iterator[Bench]:
+    """A stack on the workspace's newest release with made-up users; stopped with the block."""
+    with serving(settings, users=USERS) as run, ExitStack() as opened:
+        store = opened.enter_context(connect(settings))
+        yield Bench(run, Front(run.api), store, opened)

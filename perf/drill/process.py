@@ -1,0 +1,145 @@
+"""The orchestrator itself is terminated or killed, and the disk that its log lies on is full."""
+
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from deploy.local.processes.ports import free_port
+from deploy.local.readiness import http_status
+from deploy.local.runtime import ApiServer
+from deploy.local.runtime.api_server import READY_PATH
+from perf.drill.bench import LOG, Bench
+from perf.drill.front import Front, read_answer
+from perf.drill.overload import asked
+from perf.drill.report import Drill, Report
+
+IN_FLIGHT = 40
+GRACE_S = 8.0
+DRAIN_S, NOT_READY_S = 3.0, 1.0
+DISK = "64k"
+ALWAYS_FULL = Path("/dev/full")
+
+
+def log_disk_full(bench: Bench, report: Report) -> None:
+    """The disk of the impression log is full under load: serving is unaffected, drops are counted, it goes on after."""
+    before = bench.front.metric("log_dropped_total")
+    with bench.front.load(bench.users(150)) as load:
+        time.sleep(1.0)
+        with _small_disk(bench) as kind:
+            time.sleep(4.0)
+            report.figures["disk"] = kind
+        time.sleep(0.5)
+    load.judge(report)
+    report.least("dropped", bench.front.metric("log_dropped_total") - before, 1.0)
+    answer = bench.front.ask(bench.users(1)[0])
+    report.expect(bench.log_line(answer["request_id"]) is not None, "nothing is logged after the disk has room again")
+
+
+def api_terminated(bench: Bench, report: Report) -> None:
+    """SIGTERM with forty requests in flight: all are answered and logged, then the process ends by itself."""
+    users, names = bench.users(IN_FLIGHT), {f"terminated-{number}" for number in range(IN_FLIGHT)}
+    with bench.hung("ranker"):  # they take a while
+        wires = [asked(bench.front, user, name) for user, name in zip(users, sorted(names), strict=True)]
+        time.sleep(0.02)
+        began = time.monotonic()
+        os.kill(bench.front.api.pid, signal.SIGTERM)
+        statuses = [read_answer(wire)[0] for wire in wires]
+    _ended(bench.front.api, began, GRACE_S, report)
+    report.least("answered", statuses.count(HTTPStatus.OK), IN_FLIGHT)
+    report.least("logged", len(bench.log_lines(names)), IN_FLIGHT)
+    _start_again(bench)
+
+
+def api_drained(bench: Bench, report: Report) -> None:
+    """SIGTERM under load with a balancer in front (it looks for readiness): not ready at once, every request answered,
+    then the process ends by itself."""
+    changes = {"api_port": free_port(bench.settings.host), "drain_s": DRAIN_S}
+    api = ApiServer(bench.settings.model_copy(update=changes))
+    api.name = "api-drained"
+    with api:
+        front = Front(api)
+        with front.load(bench.users(100)) as load:
+            time.sleep(1.0)
+            sent = time.monotonic()
+            os.kill(api.pid, signal.SIGTERM)
+            while http_status(*front.address, READY_PATH) == HTTPStatus.OK:
+                time.sleep(0.01)
+            report.most("not_ready_after_s", time.monotonic() - sent, NOT_READY_S)
+        _ended(api, sent, DRAIN_S + GRACE_S, report)
+    load.judge(report)
+
+
+def api_killed(bench: Bench, report: Report) -> None:
+    """SIGKILL of the orchestrator while it writes its log: at most one line is torn, the next process goes on."""
+    users = bench.users(100)
+    for user in users:
+        bench.front.ask(user, num_items=100)
+    os.kill(bench.front.api.pid, signal.SIGKILL)
+    report.figures["start_s"] = round(_start_again(bench), 1)
+    torn = bench.torn_lines()
+    report.most("torn_lines", torn, 1)
+    answer = bench.front.ask(bench.users(1)[0])
+    report.expect(bench.log_line(answer["request_id"]) is not None, "the new process does not log")
+
+
+def torn_line(bench: Bench, report: Report) -> None:
+    """A process that died left half a line at the end of the log: readers skip one line, the rest is there."""
+    with (bench.settings.logs / LOG).open("ab") as stream:
+        stream.write(b'{"event":"impressions","request_id":"half')
+    _restart(bench)
+    answers = []
+    for user in bench.users(5):
+        answers.append(bench.front.ask(user)["request_id"])
+        time.sleep(0.1)  # a line each
+    report.least("read", len(bench.log_lines(set(answers))), 4)
+
+
+DRILLS = (
+    Drill(name="log-disk-full", fault=32, work=log_disk_full),
+    Drill(name="log-torn", fault=32, work=torn_line),
+    Drill(name="api-killed", fault=32, work=api_killed),
+    Drill(name="api-terminated", fault=33, work=api_terminated),
+    Drill(name="api-drained", fault=33, work=api_drained),
+)
+
+
+def _ended(api: ApiServer, since: float, limit_s: float, report: Report) -> None:
+    """Wait until it has ended by itself."""
+    while api.alive() and time.monotonic() < since + 2 * limit_s:
+        time.sleep(0.02)
+    report.most("exit_s", time.monotonic() - since, limit_s)
+
+
+def _restart(bench: Bench) -> None:
+    bench.front.api.stop()
+    bench.front.api.start()
+
+
+def _start_again(bench: Bench) -> float:
+    began = time.monotonic()
+    _restart(bench)
+    return time.monotonic() - began
+
+
+@contextmanager
+def _small_disk(bench: Bench) -> Iterator[str]:
+    """The log file lies on a tmpfs of 64 KiB inside the block; without the right to mount it is /dev/full."""
+    log = bench.settings.logs / LOG
+    aside = log.with_suffix(".aside")
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder]
+        mounted = subprocess.run(options, capture_output=True, check=False).returncode == 0
+        log.rename(aside)
+        log.symlink_to(Path(folder) / LOG if mounted else ALWAYS_FULL)
+        try:
+            yield f"tmpfs of {DISK}" if mounted else str(ALWAYS_FULL)
+        finally:
+            aside.replace(log)
+            if mounted:
+                subprocess.run(["umount", folder], check=True)

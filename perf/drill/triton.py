@@ -1,0 +1,183 @@
+"""Triton and its stubs die, hang and come back under load."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+from exporters.server import Server
+from perf.drill.bench import Bench
+from perf.drill.front import Front, K, item_ids, level, reasons
+from perf.drill.load import Load, Seen
+from perf.drill.report import Drill, Report
+
+STEADY_S = 2.0
+OPENS_S, CLOSES_S = 1.0, 5.0
+BUDGET = 1.25  # of the deadline, for p99: HTTP and the generator's own lag lie outside of it
+POPULAR, KEPT = "L4", "L3"
+
+
+def triton_killed(bench: Bench, report: Report) -> None:
+    """Triton is killed under load and started again after 4 s: every request gets 20 items from a lower rung."""
+    with bench.front.load(bench.users(200)) as load:
+        time.sleep(STEADY_S)
+        died = time.monotonic()
+        os.kill(bench.serving.triton.pid, signal.SIGKILL)
+        time.sleep(4.0)
+        report.figures["triton_back_s"] = round(bench.restart_triton(), 1)
+        _closes(load, report)
+    report.most("opens_s", load.first(died, lambda one: not one.full), OPENS_S)
+    load.judge(report)
+
+
+def triton_restarted(bench: Bench, report: Report) -> None:
+    """Triton is stopped and started again under load: no request fails, though no model is known until it is loaded."""
+    with bench.front.load(bench.users(200)) as load:
+        time.sleep(STEADY_S)
+        report.figures["triton_back_s"] = round(bench.restart_triton(), 1)
+        _closes(load, report)
+    load.judge(report)
+
+
+def triton_hung(bench: Bench, report: Report) -> None:
+    """Triton stands still for 3 s under load: the breakers open, so that nobody waits for it, and close afterwards."""
+    with bench.front.load(bench.users(150)) as load:
+        time.sleep(STEADY_S)
+        stopped = time.monotonic()
+        with _stopped(bench.serving.triton.pid):
+            report.most("opens_s", load.until(stopped, _refused, 3.0), OPENS_S)
+            time.sleep(3.0)
+        _closes(load, report)
+    load.judge(report)
+    _within_budget(bench, load, report)
+
+
+def candidates_killed(bench: Bench, report: Report) -> None:
+    """The process behind `candidates` is killed under load: the first error degrades, Triton starts it again."""
+    with bench.front.load(bench.users(200)) as load:
+        time.sleep(STEADY_S)
+        died = time.monotonic()
+        old = bench.signal_stubs("candidates", signal.SIGKILL)
+        time.sleep(2.0)
+        whole = load.until(died + 0.5, lambda one: one.full, 20.0)
+        time.sleep(1.0)
+    report.most("whole_s", whole, 20.0)
+    report.expect(bench.stubs("candidates") != old, "the process was not started again")
+    load.judge(report)
+
+
+def candidates_hung(bench: Bench, report: Report) -> None:
+    """The process behind `candidates` stands still for 3 s under load: the breakers open, the other models serve."""
+    with bench.front.load(bench.users(200)) as load:
+        time.sleep(STEADY_S)
+        stopped = time.monotonic()
+        with bench.hung("candidates"):
+            report.most("opens_s", load.until(stopped, _refused, 3.0), OPENS_S)
+            time.sleep(2.0)
+            ready = Server(bench.settings.triton_url)
+            report.expect(any(name == "user_tower" for name, _ in ready.loaded()), "the other models are gone")
+        _closes(load, report)
+    load.judge(report)
+    _within_budget(bench, load, report)
+
+
+def ranker_hung(bench: Bench, report: Report) -> None:
+    """The ranker's process stands still for 3 s: answers in retrieval order (L2) within the deadline."""
+    with bench.front.load(bench.users(200)) as load:
+        time.sleep(STEADY_S)
+        stopped = time.monotonic()
+        with bench.hung("ranker"):
+            time.sleep(3.0)
+        thawed = time.monotonic()
+        _closes(load, report)
+    load.judge(report)
+    _rungs(load, stopped + 0.2, thawed, {"L2"}, report)
+    _within_budget(bench, load, report)
+
+
+def ranker_slow(bench: Bench, report: Report) -> None:
+    """The ranker takes half a second more for each call: cut at its stage's cap, answers in retrieval order (L2)."""
+    with bench.front.load(bench.users(200)) as load:
+        time.sleep(STEADY_S)
+        for _ in range(6):
+            with bench.hung("ranker"):
+                time.sleep(0.5)
+            time.sleep(0.02)
+        _closes(load, report)
+    load.judge(report)
+    levels = {one.level for one in load.seen}
+    report.expect("L2" in levels and levels <= {"none", "L0", "L2"}, f"answers came from {sorted(levels)}")
+    _within_budget(bench, load, report)
+
+
+def candidates_down(bench: Bench, report: Report) -> None:
+    """`candidates` and the ensemble are unloaded: who was here before gets the kept answer (L3), others popular items
+    (L4)."""
+    known, strangers = bench.users(30), bench.users(30)
+    before = {user: set(item_ids(bench.front.ask(user))) for user in known}
+    time.sleep(0.5)  # an answer is kept in the background
+    server, models = Server(bench.settings.triton_url), (bench.served().recommend[0], "candidates")
+    for model in models:
+        server.unload(model)
+    try:
+        _ask_all(bench.front, known, KEPT, report, before)
+        _ask_all(bench.front, strangers, POPULAR, report, {})
+    finally:
+        for model in reversed(models):
+            server.load(model)
+    report.most("closes_s", bench.front.until_full(bench.users(60), CLOSES_S, streak=1), CLOSES_S)
+
+
+DRILLS = (
+    Drill(name="triton-killed", fault=1, work=triton_killed),
+    Drill(name="triton-hung", fault=1, work=triton_hung),
+    Drill(name="triton-restarted", fault=2, work=triton_restarted),
+    Drill(name="candidates-killed", fault=3, work=candidates_killed),
+    Drill(name="candidates-hung", fault=3, work=candidates_hung),
+    Drill(name="ranker-hung", fault=5, work=ranker_hung),
+    Drill(name="ranker-slow", fault=5, work=ranker_slow),
+    Drill(name="candidates-down", fault=6, work=candidates_down),
+)
+
+
+class _stopped:  # noqa: N801 - reads as a verb
+    """The process stands still inside the block."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def __enter__(self) -> None:
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGCONT)
+
+
+def _refused(one: Seen) -> bool:
+    """Whether a call was not even tried."""
+    return any(reason.endswith("_unavailable") for reason in one.reasons)
+
+
+def _closes(load: Load, report: Report) -> None:
+    """Wait until the path is whole again, and a moment longer."""
+    report.most("closes_s", load.until(time.monotonic(), lambda one: one.full, 2 * CLOSES_S), CLOSES_S)
+    time.sleep(1.0)
+
+
+def _within_budget(bench: Bench, load: Load, report: Report) -> None:
+    report.most("p99_ms", load.p99_ms, BUDGET * bench.settings.deadline_ms)
+
+
+def _rungs(load: Load, start: float, end: float, allowed: set[str], report: Report) -> None:
+    found = {one.level for one in load.between(start, end)}
+    report.expect(found <= allowed, f"answers came from {sorted(found)}, not only {sorted(allowed)}")
+
+
+def _ask_all(front: Front, users: list[str], rung: str, report: Report, before: dict[str, set[str]]) -> None:
+    answers = {user: front.ask(user) for user in users}
+    report.figures[f"{rung}_answers"] = sum(level(answer) == rung for answer in answers.values())
+    for user, answer in answers.items():
+        report.expect(level(answer) == rung, f"{user} got {level(answer)} {reasons(answer)}, not {rung}")
+        report.expect(len(answer["items"]) == K, f"{user} got {len(answer['items'])} items")
+        report.expect(not before.get(user, set()) & set(item_ids(answer)), f"{user} was shown the same items again")
