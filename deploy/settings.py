@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     )
     max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
+    sampled_inputs: float = Field(
+        default=0.01, ge=0, le=1, description="share of the answers whose raw inputs are in the impression log"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("host")

@@ -4,6 +4,7 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
@@ -17,11 +18,12 @@ from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
 from orchestrator.docs import openapi_of
 from orchestrator.errors import HttpAnswer
+from orchestrator.event_schemas import EVENTS_BYTES, EventsRequest
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
 from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
-from orchestrator.policy import Policy
+from orchestrator.policy import LogPolicy, Policy
 from orchestrator.redis_link import RedisLink
 from orchestrator.schemas import RecommendRequest
 from orchestrator.service import Service, build
@@ -56,6 +58,7 @@ def policy_of(settings: Settings) -> Policy:
         deadline_s=deadline_s,
         gate=gate,
         max_in_flight=settings.max_in_flight,
+        log=LogPolicy(inputs=settings.sampled_inputs),
         stale_features_s=3600 * settings.stale_features_hours,
     )
 
@@ -83,9 +86,12 @@ def assemble(
     app.state.service = service
     recommend = service.recommender.recommend
     parse_body = ParseJson(RecommendRequest, service.policy.body_s)
+    parse_events = ParseJson(EventsRequest, service.policy.body_s, EVENTS_BYTES)
+    take_events = Endpoint("/v1/events", parse_events, service.events.take, HTTPStatus.ACCEPTED)
     app.router.routes[:0] = [
         Route("/recommend", Endpoint("/recommend", parse_query, recommend), methods=["GET"]),
         Route("/v1/recommend", Endpoint("/v1/recommend", parse_body, recommend), methods=["POST"]),
+        Route("/v1/events", take_events, methods=["POST"]),
     ]
     add_operations(app, service)
     app.add_exception_handler(HTTPException, plain_error)

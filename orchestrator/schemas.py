@@ -39,6 +39,7 @@ def _time_zone(value: str) -> str:
 
 
 Identifier = Annotated[str, AfterValidator(_printable)]
+SessionId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")]
 
 
 class RecommendRequest(BaseModel):
@@ -61,9 +62,13 @@ class RecommendRequest(BaseModel):
     )
     placement: Placement | None = None
     referrer: Referrer | None = None
-    session_depth: int = Field(
-        default=0, ge=0, le=LONGEST_SESSION, description="events of the session before this request"
+    session_depth: int | None = Field(
+        default=None,
+        ge=0,
+        le=LONGEST_SESSION,
+        description="events of the session before this request; none: those that came with its `session_id`",
     )
+    session_id: SessionId | None = Field(default=None, description="1 to 64 printable ASCII characters")
     exclude: list[Identifier] = Field(
         default_factory=list, max_length=MOST_EXCLUDED, description="item ids never to return"
     )

@@ -13,7 +13,7 @@ from feature_repo.vectors import NO_HISTORY, item_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.fakes import fake_id
 from orchestrator.policy import ShownPolicy
-from orchestrator.users import shown_key
+from orchestrator.stored import shown_key
 from tests.orchestrator.conftest import KNOWN_USER, Running, history, packed, user_row
 
 pytestmark = pytest.mark.anyio
@@ -55,7 +55,7 @@ async def test_post_takes_the_same_path(running: Running):
 
 async def test_the_user_is_read_in_one_round_trip(running: Running):
     await running.recommend()
-    assert running.world.store.round_trips[0] == ["MGET", "LRANGE"]
+    assert running.world.store.round_trips[0] == ["MGET", "LRANGE", "LRANGE"]
     assert running.world.store.round_trips[1] == ["MGET"]  # metadata
 
 

@@ -9,8 +9,9 @@ the items not acted on that was drawn, the same for every row of a group.
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as fn
 
+from feature_repo.served import ENGAGED
 from training.adapters.source import Source
-from training.pipeline.actions import CONTEXT, ENGAGED
+from training.pipeline.actions import CONTEXT
 from training.pipeline.clock import available_at, day_of, served_day
 from training.pipeline.depth import with_depth
 from training.pipeline.split import boundaries, split_of
