@@ -176,7 +176,7 @@ class Events:
         """The event's; else the catalogue's, where this process has it in memory; else 0."""
         if deed.event.price is not None:
             return deed.event.price
-        known = orjson.loads(self._items.kept(deed.event.item_id).contents).get("price")
+        known = orjson.loads(orjson.dumps(self._items.kept(deed.event.item_id))).get("price")
         return float(known) if isinstance(known, int | float) else 0.0
 
 

@@ -74,7 +74,8 @@ class ImpressionLog:
 
     async def _turn(self) -> None:
         await self.flush()
-        if self._spill is not None and time.monotonic() >= self._again_at and self._spill.waiting:
+        due = self._store.available and time.monotonic() >= self._again_at
+        if due and self._spill is not None and self._spill.waiting:
             await self._bring_back(self._spill)
 
     async def _bring_back(self, spill: Spill) -> None:
