@@ -13,6 +13,7 @@ import numpy as np
 from feature_repo.served import EVENT_TYPES, GRADES
 from feature_repo.vectors import GRADE_BITS, Ints, history_entry, sequence
 
+MOST = 100  # actions of a user that are kept
 ENTRY = Struct("<qqQq")
 DAY = 86_400_000_000  # microseconds
 GRADE_OF = tuple(GRADES[kind] for kind in EVENT_TYPES)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from feature_repo.recent import MOST
 from orchestrator.gate import GatePolicy
 
 
@@ -83,7 +84,7 @@ class EventPolicy:
     seen_s: int = 24 * 3600
     future_s: float = 300.0
     past_s: float = 7 * 24 * 3600.0
-    items: int = 100
+    items: int = MOST
     ttl_s: int = 3 * 24 * 3600  # longer than rows are old without being flagged
     session_s: int = 24 * 3600
     hidden_s: float = 1800.0  # what the user just dealt with is not recommended

@@ -1,4 +1,4 @@
-"""Events and the impression log on a real Redis, with two orchestrators: once only, in effect for both, nothing lost."""
+"""Events and the impression log on a real Redis, with two orchestrators: once only, in effect for both, none lost."""
 
 import asyncio
 import shutil
