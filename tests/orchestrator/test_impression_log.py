@@ -172,8 +172,9 @@ async def test_stopping_flushes_what_is_queued(world: World):
     async with world.client(service) as http:
         for _ in range(3):
             await http.get("/recommend", params={"user_id": KNOWN_USER})
+    service.log.add({"last": True})
     await service.stop()
-    assert len(world.store.streams[IMPRESSIONS]) == 3
+    assert len(world.store.streams[IMPRESSIONS]) == 4
 
 
 async def test_stopping_waits_for_the_batch_that_is_on_its_way(store: FakeStore):
