@@ -68,7 +68,7 @@ class ImpressionLog:
         """Write what is queued now."""
         while self._queue:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
-            lines = [orjson.dumps(entry, default=_text) for entry in batch]
+            lines = [line for entry in batch if (line := _line(entry)) is not None]
             if not await self._ship(lines):
                 await self._keep(lines)
 
@@ -113,6 +113,16 @@ class ImpressionLog:
             log.error("impressions_not_written", reason=reason, error=str(error))
             return
         child(SPILLED, KIND).inc(len(lines))
+
+
+def _line(entry: Mapping[str, object]) -> bytes | None:
+    """The entry as JSON; None, and counted, when it is none."""
+    try:
+        return orjson.dumps(entry, default=_text)
+    except orjson.JSONEncodeError as error:
+        child(DROPPED, KIND, "not_json").inc()
+        log.error("impression_is_no_json", error=str(error))
+        return None
 
 
 def _text(value: object) -> str:

@@ -188,13 +188,14 @@ async def test_stopping_waits_for_the_batch_that_is_on_its_way(store: FakeStore)
 
 
 async def test_an_entry_that_is_no_json_ends_nothing(store: FakeStore):
+    dropped = counting(DROPPED, KIND, "not_json")
     log = ImpressionLog(store)
     await log.start()
     log.add({"n": object()})
-    await until(lambda: not log._queue)
     log.add({"n": 1})
     await until(lambda: numbers(store) == [1])
     await log.close()
+    assert dropped() == 1
 
 
 def lines(*numbers: int) -> list[bytes]:
