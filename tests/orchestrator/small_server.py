@@ -1,4 +1,4 @@
-"""`python -m tests.orchestrator.small_server`: the service on the settings' Redis, with a fake Triton and without Feast."""
+"""`python -m tests.orchestrator.small_server`: the service on the settings' Redis, a fake Triton and no Feast."""
 
 import uvicorn
 from fastapi import FastAPI
