@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         default=0.0, ge=0, description="SIGTERM: not ready for so long before closing; a balancer's probes take that"
     )
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
+    sampled_inputs: float = Field(
+        default=0.01, ge=0, le=1, description="share of the answers whose raw inputs are in the impression log"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("host")

@@ -17,8 +17,11 @@ from pydantic import ValidationError
 from deploy.settings import Settings
 from exporters.errors import ServerError, TrafficError
 from exporters.files import replace_file
+from feature_repo.served import FIELD, IMPRESSIONS
 from model_repository.traffic import HEARTBEATS, MIRROR, TRAFFIC_KEY, Heartbeat, Popular, Traffic, popular_key
 
+StreamEntry = tuple[bytes, dict[bytes, bytes]]
+PAGE = 1000  # entries of a stream read at once
 TRIES = 20  # of a write, while others write as well
 Step = Callable[[Traffic | None], Traffic]
 
@@ -67,6 +70,14 @@ class TrafficStore:
                     self._keep(after)
                     return after
         raise ServerError(f"Redis at {self._url}: the traffic record changed {TRIES} times under us; try again")
+
+    def impressions(self, since: float) -> Iterator[bytes]:
+        """The impression log's entries, as far as the stream still holds them, from a unix second on."""
+        start = f"{int(1000 * since)}"
+        with self._talking():
+            while entries := cast(list[StreamEntry], self._redis.xrange(IMPRESSIONS, min=start, count=PAGE)):
+                yield from (fields.get(FIELD, b"") for _, fields in entries)
+                start = f"({entries[-1][0].decode()}"
 
     def write_popular(self, popular: Popular) -> None:
         """Store a release's popular items."""

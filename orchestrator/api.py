@@ -31,10 +31,11 @@ Work = Callable[[T, str], Awaitable[bytes]]
 class Endpoint(Generic[T]):
     """One hot route: `parse` reads the request, `work` makes the answer's JSON of it and the request id."""
 
-    def __init__(self, name: str, parse: Parse[T], work: Work[T]) -> None:
+    def __init__(self, name: str, parse: Parse[T], work: Work[T], status: HTTPStatus = HTTPStatus.OK) -> None:
         self._name = name
         self._parse = parse
         self._work = work
+        self._status = int(status)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
@@ -42,7 +43,7 @@ class Endpoint(Generic[T]):
         try:
             request = await self._parse(scope, receive)
             body = await self._unless_gone(request, request_id, receive)
-            status, more = int(HTTPStatus.OK), NO_HEADERS
+            status, more = self._status, NO_HEADERS
         except GoneError:
             child(REQUESTS, self._name, "499").inc()
             return

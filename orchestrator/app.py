@@ -4,6 +4,7 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,16 +19,17 @@ from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
 from orchestrator.docs import NOT_READY, openapi_of
-from orchestrator.drain import drain_first
 from orchestrator.errors import HttpAnswer
+from orchestrator.event_schemas import EVENTS_BYTES, EventsRequest
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
 from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
-from orchestrator.policy import Policy
+from orchestrator.policy import LogPolicy, Policy
 from orchestrator.redis_link import RedisLink
 from orchestrator.schemas import AliveResponse, ReadyResponse, RecommendRequest
 from orchestrator.service import Service, build
+from orchestrator.shutdown import drain_first
 from orchestrator.triton import TritonClient
 
 GC_EVERY = 20_000  # objects
@@ -60,6 +62,7 @@ def policy_of(settings: Settings) -> Policy:
         deadline_s=deadline_s,
         gate=gate,
         max_in_flight=settings.max_in_flight,
+        log=LogPolicy(inputs=settings.sampled_inputs),
         stale_features_s=3600 * settings.stale_features_hours,
         drain_s=settings.drain_s,
     )
@@ -103,9 +106,11 @@ def assemble(
     app.state.service = service
     recommend = service.recommender.recommend
     parse_body = ParseJson(RecommendRequest, service.policy.body_s)
+    parse_events = ParseJson(EventsRequest, service.policy.body_s, EVENTS_BYTES)
     app.hot = {
         ("GET", "/recommend"): Endpoint("/recommend", parse_query, recommend),
         ("POST", "/v1/recommend"): Endpoint("/v1/recommend", parse_body, recommend),
+        ("POST", "/v1/events"): Endpoint("/v1/events", parse_events, service.events.take, HTTPStatus.ACCEPTED),
     }
     app.router.routes[:0] = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in app.hot.items()]
     add_operations(app, service)

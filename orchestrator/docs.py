@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query
 from fastapi.openapi.utils import get_openapi
 
+from orchestrator.event_schemas import EventsRequest, EventsResponse
 from orchestrator.schemas import ErrorResponse, ReadyResponse, RecommendRequest, RecommendResponse
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -19,6 +20,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ReadyResponse, "description": "`reasons` says why"}}
 QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
+EVENT_ERRORS = ERRORS | {
+    413: {"model": ErrorResponse, "description": "body over 512 KiB"},
+    429: {"model": ErrorResponse, "description": "too many batches at once; see Retry-After"},
+    503: {"model": ErrorResponse, "description": "not stored, send the batch again; see Retry-After"},
+}
 documented = APIRouter(tags=["recommendations"])
 
 
@@ -31,6 +37,12 @@ async def recommend(query: Annotated[RecommendRequest, Query()]) -> RecommendRes
 @documented.post("/v1/recommend", responses=ERRORS)
 async def recommend_v1(body: RecommendRequest) -> RecommendResponse:
     """The same with a JSON body."""
+    raise NotImplementedError(body)
+
+
+@documented.post("/v1/events", status_code=202, responses=EVENT_ERRORS, tags=["events"])
+async def events(body: EventsRequest) -> EventsResponse:
+    """What users did. It is stored and in effect when this answers; sending an event again changes nothing."""
     raise NotImplementedError(body)
 
 

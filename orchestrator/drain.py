@@ -1,25 +1,48 @@
-"""SIGTERM in two steps: not ready at once, closed a while later, so that a balancer has looked elsewhere by then."""
+"""A queue's drain: the same work every beat, in the background; what it is doing when it is closed it finishes."""
 
 import asyncio
-import signal
-import threading
-from types import FrameType
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
-from orchestrator.service import Service
+import structlog
+
+BEAT_S = 0.05
+CLOSE_S = 2.0  # a disk or a peer that hangs longer is not waited for
+log = structlog.get_logger(__name__)
 
 
-def drain_first(service: Service, seconds: float) -> None:
-    """Put `seconds` of answering, but not being ready, before what the server does on SIGTERM. Inside its loop.
+class Drain:
+    """`start` … `close`; a turn that fails is logged, and the next one tries again."""
 
-    Nothing changes for 0 seconds, or where signals are not the server's (it runs in a thread).
-    """
-    closes = signal.getsignal(signal.SIGTERM)
-    if seconds == 0 or not callable(closes) or threading.current_thread() is not threading.main_thread():
-        return
-    loop, close = asyncio.get_running_loop(), closes
+    def __init__(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._name = name
+        self._work = work
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    def drain(number: int, frame: FrameType | None) -> None:
-        service.draining = True
-        loop.call_soon_threadsafe(loop.call_later, seconds, close, number, frame)
+    def start(self) -> None:
+        """Begin to drain."""
+        self._task = asyncio.create_task(self._run(), name=self._name)
 
-    signal.signal(signal.SIGTERM, drain)
+    async def close(self) -> None:
+        """End after one last turn."""
+        self._closing.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                if self._task is not None:
+                    await self._task
+                await self._turn()
+
+    async def _run(self) -> None:
+        while not self._closing.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._closing.wait()
+            if not self._closing.is_set():
+                await self._turn()
+
+    async def _turn(self) -> None:
+        try:
+            await self._work()
+        except Exception:
+            log.exception("drain_failed", drain=self._name)

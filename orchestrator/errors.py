@@ -12,6 +12,7 @@ OrchestratorError
 ├── GoneError                  nobody is left to answer: the client hung up
 ├── OverloadedError            429 with Retry-After: refused before any work
 ├── NothingStandsError         503 with Retry-After: no rung of the ladder is left
+├── NotStoredError             503 with Retry-After: what was sent is not stored yet; sending it again is safe
 └── StageError                 never reaches a client: the answer degrades by one rung
     ├── LateError              the stage's share of the deadline is spent
     ├── CrowdedError           too many requests before this one; others' deadlines come first
@@ -107,6 +108,10 @@ class NothingStandsError(OrchestratorError):
     """No traffic record and no popular items."""
 
 
+class NotStoredError(OrchestratorError):
+    """Redis, which has to remember, did not confirm."""
+
+
 class StageError(OrchestratorError):
     """A stage failed; `reason` is a short token for the answer, the log and the metric."""
 
@@ -162,4 +167,6 @@ def http_answer(error: Exception) -> HttpAnswer:
         return HttpAnswer(HTTPStatus.TOO_MANY_REQUESTS, "overloaded", "too many requests in flight", retry_after=1)
     if isinstance(error, NothingStandsError):
         return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "nothing can answer yet", retry_after=2)
+    if isinstance(error, NotStoredError):
+        return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "not_stored", "not stored; send it again", retry_after=2)
     return HttpAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error")

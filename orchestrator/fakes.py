@@ -32,10 +32,11 @@ async def _behave(delay_s: float, failure: StageError | None, timeout_s: float) 
 
 @dataclass
 class FakeStore:
-    """A `Store` over a dictionary: strings and lists, the few commands the orchestrator sends."""
+    """A `Store` over dictionaries: strings, lists and streams, the few commands the orchestrator sends."""
 
-    values: dict[str, bytes] = field(default_factory=dict)
+    values: dict[str | bytes, bytes] = field(default_factory=dict)
     lists: dict[str, list[bytes]] = field(default_factory=dict)
+    streams: dict[str, list[bytes]] = field(default_factory=dict)  # the one field's values
     delay_s: float = 0.0
     failure: StageError | None = None
     round_trips: list[list[str]] = field(default_factory=list)
@@ -49,9 +50,27 @@ class FakeStore:
         """See `Store`."""
         await _behave(self.delay_s, self.failure, timeout_s)
         self.round_trips.append([str(command[0]) for command in commands])
-        return [getattr(self, f"_{str(command[0]).lower()}")(*command[1:]) for command in commands]
+        replies: list[Reply] = []
+        began: int | None = None
+        for name, *arguments in commands:
+            if name == "MULTI":
+                began = len(replies)
+            elif name == "EXEC":
+                replies[began:] = [b"OK", *[b"QUEUED"] * len(replies[began:]), replies[began:]]
+            else:
+                replies.append(getattr(self, f"_{str(name).lower()}")(*arguments))
+        return replies
 
-    def _mget(self, *keys: str) -> list[bytes | None]:
+    def _xadd(self, stream: str, *arguments: str | int | bytes) -> bytes:
+        entries = self.streams.setdefault(stream, [])
+        entries.append(bytes(arguments[-1]))  # type: ignore[arg-type]
+        return f"{len(entries)}-0".encode()
+
+    def _incr(self, key: str) -> int:
+        self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
+        return int(self.values[key])
+
+    def _mget(self, *keys: str | bytes) -> list[bytes | None]:
         return [self.values.get(key) for key in keys]
 
     def _set(self, key: str, value: bytes, *options: str | int) -> bytes | None:
@@ -75,7 +94,7 @@ class FakeStore:
         return self.lists.get(key, [])[first : last + 1]
 
     def _expire(self, key: str, seconds: int) -> int:
-        return int(key in self.lists and seconds > 0)
+        return int((key in self.lists or key in self.values) and seconds > 0)
 
 
 def fake_id(number: int) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from model_repository.traffic import HEARTBEAT_TTL_S, Heartbeat, heartbeat_key
 from orchestrator.errors import StageError
+from orchestrator.outcomes import OUTCOMES
 from orchestrator.redis_link import Store
 from orchestrator.tallies import TALLIES
 from orchestrator.traffic import TrafficFollower
@@ -43,6 +44,7 @@ class Pulse:
         releases = {number for plan in plans for number in plan.record.carried}
         listed = {number for plan in plans for number in plan.record.listed}
         TALLIES.keep(listed)
+        OUTCOMES.keep(listed)
         return Heartbeat(
             instance=self.instance,
             at=time.time(),

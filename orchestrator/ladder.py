@@ -42,7 +42,7 @@ class Ask:
     """What the rungs need of a request: user, context features [CONTEXT_WIDTH], country code, deadline, stage times.
 
     `embedding` is the user's, once it is known; `reasons` collects what failed on the way down; `release` is the one
-    that the user was assigned to, whatever answers in the end.
+    that the user was assigned to, whatever answers in the end; `at` the unix second of the request's context.
     """
 
     user_id: str
@@ -54,6 +54,7 @@ class Ask:
     embedding: Floats | None = None
     retried: bool = False
     release: int | None = None
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

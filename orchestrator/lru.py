@@ -50,5 +50,9 @@ class Lru(Generic[V]):
         if len(self._entries) > self._most:
             self._entries.popitem(last=False)
 
+    def drop(self, key: str) -> None:
+        """Forget the key."""
+        self._entries.pop(key, None)
+
     def __len__(self) -> int:
         return len(self._entries)

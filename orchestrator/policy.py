@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, fields
 
+from feature_repo.recent import MOST
 from orchestrator.gate import GatePolicy
 
 
@@ -85,6 +86,36 @@ class AnswerPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventPolicy:
+    """Events: how they are taken, how long they are remembered and what they hide. `items` packed actions a user."""
+
+    max_in_flight: int = 16  # batches
+    chunk: int = 100  # events written in one transaction
+    timeout_s: float = 0.25
+    claim_s: int = 10  # an id that is being written; longer than any batch takes
+    seen_s: int = 24 * 3600
+    future_s: float = 300.0
+    past_s: float = 7 * 24 * 3600.0
+    items: int = MOST
+    ttl_s: int = 3 * 24 * 3600  # longer than rows are old without being flagged
+    session_s: int = 24 * 3600
+    hidden_s: float = 1800.0  # what the user just dealt with is not recommended
+    purchase_hidden_s: float = 24 * 3600.0
+    stream: int = 100_000  # entries, about 300 bytes each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPolicy:
+    """The impression log: a bounded queue, then a bounded stream, and a bounded file while Redis takes nothing."""
+
+    queue: int = 2_000
+    stream: int = 100_000  # entries, about 1.2 KB each
+    spill_bytes: int = 64 << 20
+    retry_s: float = 1.0  # between attempts to bring back what was spilled
+    inputs: float = 0.01  # share of the answers whose raw inputs are logged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerPolicy:
     """Open after `failures` in a row and `silent_s` without a success, for `open_s` (± a quarter); then one call
     at a time tries. The silence tells a dead peer from a busy one, some of whose calls still succeed."""
@@ -105,6 +136,8 @@ class Policy:
     shown: ShownPolicy = ShownPolicy()
     answers: AnswerPolicy = AnswerPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
+    events: EventPolicy = EventPolicy()
+    log: LogPolicy = LogPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
     max_in_flight: int = 64
     embedding_ttl_s: int = 3600
@@ -114,7 +147,7 @@ class Policy:
     metadata_ttl_s: float = 300.0
     metadata_items: int = 50_000
     known_users: int = 10_000  # last-known rows and embeddings kept in memory for when Redis is away
-    log_queue: int = 2_000
+    write_queue: int = 2_000  # background commands
     popular_every_s: float = 900.0
     traffic_every_s: float = 0.5
     redis_connect_s: float = 0.1

@@ -1,7 +1,5 @@
 """One request, as the architecture draws it: admit → read → embed → recommend → rules → respond → log."""
 
-import hashlib
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,22 +16,25 @@ from orchestrator import rules
 from orchestrator.answers import Answers
 from orchestrator.deadline import Deadline
 from orchestrator.errors import LateError, UnknownModelError
+from orchestrator.impression import impression, raw_inputs, sampled
+from orchestrator.impression_log import ImpressionLog
 from orchestrator.items import Items, Metadata
 from orchestrator.ladder import Ask, Found, Ladder, Level
 from orchestrator.limit import Limit
 from orchestrator.metrics import DEGRADED, LATENCY, child
+from orchestrator.outcomes import OUTCOMES, Count
 from orchestrator.policy import Policy
 from orchestrator.schemas import RecommendRequest
 from orchestrator.tallies import TALLIES
 from orchestrator.traffic import Assignment, TrafficFollower
 from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
-from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
 UNRANKED: frozenset[Level] = frozenset({"L2", "L3", "L4"})
 CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
+CONTEXT_DEPTH = SCHEMA.offset("context_session_depth")
 Json = dict[str, Any]
 
 
@@ -57,7 +58,7 @@ class Recommender:
     ladder: Ladder
     items: Items
     answers: Answers
-    writer: Writer
+    log: ImpressionLog
 
     async def recommend(self, request: RecommendRequest, request_id: str) -> bytes:
         """The answer's JSON. Raises OverloadedError, NothingStandsError; any other failure is a lower rung."""
@@ -81,9 +82,17 @@ class Recommender:
 
     def _admit(self, request: RecommendRequest) -> Ask:
         deadline = Deadline.after(self.policy.deadline_s)
-        context = context_array(said(request, datetime.now(UTC)))
+        now = datetime.now(UTC)
+        context = context_array(said(request, now))
         country = country_code(request.country)
-        return Ask(user_id=request.user_id, country=country, context=context, deadline=deadline, watch=Watch())
+        return Ask(
+            user_id=request.user_id,
+            country=country,
+            context=context,
+            deadline=deadline,
+            watch=Watch(),
+            at=now.timestamp(),
+        )
 
     async def _find(self, request: RecommendRequest, ask: Ask) -> tuple[str, Known, Found]:
         """Variant, user and candidates. An unknown model means the record moved on: read it again and retry once."""
@@ -93,7 +102,9 @@ class Recommender:
             return NO_VARIANT, unread(request), self.ladder.bottom(ask.country, None)
         arm = plan.assign(request.user_id)
         with ask.watch.stage("read"):
-            known = await self.users.read(request.user_id, request.country, arm.release, ask.deadline)
+            known = await self.users.read(
+                request.user_id, request.country, arm.release, ask.deadline, session_of(request)
+            )
         assume_home(request, ask, known)
         ask.embedding = known.embedding
         ask.reasons.extend(known.reasons)
@@ -173,30 +184,16 @@ class Recommender:
         return body
 
     def _log(self, request: RecommendRequest, ask: Ask, known: Known, chosen: Chosen, body: Json) -> None:
-        """Queue the impression line and the recently shown items; both are written later."""
+        """Queue the impression and the recently shown items; both are written later."""
         for reason in body["degraded"]["reasons"] if body["degraded"] else ():
             child(DEGRADED, chosen.found.level, reason).inc()
         self.users.showed(request.user_id, chosen.found.candidates.keys[chosen.rows])
-        inputs = b"".join((known.row.tobytes(), known.history.tobytes(), ask.context.tobytes()))
-        digest = hashlib.blake2b(inputs, digest_size=8).hexdigest()
-        self.writer.line(
-            {
-                "event": "impressions",
-                "at": time.time(),
-                "request_id": body["request_id"],
-                "user_id": request.user_id,
-                "model_version": body["model_version"],
-                "variant": body["variant"],
-                "level": chosen.found.level,
-                "degraded": body["degraded"],
-                "latency_ms": body["latency_ms"],
-                "placement": request.placement,
-                "features": digest,
-                "features_from": known.origin,
-                "features_age_s": known.age_s,
-                "items": [(item["item_id"], item["rank"], item["score"]) for item in body["items"]],
-            }
-        )
+        OUTCOMES.add(body["model_version"], body["variant"], Count(shown=len(chosen.rows)))
+        entry = impression(request, ask, known, chosen.found.level, body)
+        if sampled(body["request_id"], self.policy.log.inputs):
+            objectives = chosen.found.candidates.objectives
+            entry["inputs"] = raw_inputs(ask, known, None if objectives is None else objectives[chosen.rows])
+        self.log.add(entry)
 
 
 def failed(ask: Ask) -> None:
@@ -222,17 +219,24 @@ def said(request: RecommendRequest, now: datetime) -> RequestContext:
         time_zone=request.time_zone,
         placement=request.placement,
         referrer=request.referrer,
-        session_depth=request.session_depth,
+        session_depth=request.session_depth or 0,
     )
 
 
 def assume_home(request: RecommendRequest, ask: Ask, known: Known) -> None:
-    """Where the request does not say, it comes from the user's own country and is in the user's own language."""
+    """Where the request does not say, country and language are the user's own, and the depth what its session did."""
     if request.country is None:
         ask.country = known.country
         ask.context[CONTEXT_COUNTRY] = known.country
     if request.language is None:
         ask.context[CONTEXT_LANGUAGE] = known.language
+    if known.depth:
+        ask.context[CONTEXT_DEPTH] = known.depth
+
+
+def session_of(request: RecommendRequest) -> str | None:
+    """The session whose events are counted, where the request does not say how many they are."""
+    return request.session_id if request.session_depth is None else None
 
 
 def unread(request: RecommendRequest) -> Known:

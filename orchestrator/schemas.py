@@ -38,13 +38,14 @@ def _time_zone(value: str) -> str:
     return value
 
 
-def _text(form: str, longest: int) -> WithJsonSchema:
+def text_form(form: str, longest: int) -> WithJsonSchema:
     """What the document says of a string that a function checks: a format of ours, described where it is used."""
     return WithJsonSchema({"type": "string", "minLength": 1, "maxLength": longest, "format": form})
 
 
-Identifier = Annotated[str, AfterValidator(_printable), _text("identifier", MOST_ID_BYTES)]
-TimeZone = Annotated[str, AfterValidator(_time_zone), _text("time-zone", max(map(len, TIME_ZONES)))]
+Identifier = Annotated[str, AfterValidator(_printable), text_form("identifier", MOST_ID_BYTES)]
+TimeZone = Annotated[str, AfterValidator(_time_zone), text_form("time-zone", max(map(len, TIME_ZONES)))]
+SessionId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,64}$")]
 
 
 class RecommendRequest(BaseModel):
@@ -65,9 +66,13 @@ class RecommendRequest(BaseModel):
     time_zone: TimeZone | None = Field(default=None, description="IANA name, like Europe/Berlin; none: UTC")
     placement: Placement | None = None
     referrer: Referrer | None = None
-    session_depth: int = Field(
-        default=0, ge=0, le=LONGEST_SESSION, description="events of the session before this request"
+    session_depth: int | None = Field(
+        default=None,
+        ge=0,
+        le=LONGEST_SESSION,
+        description="events of the session before this request; none: those that came with its `session_id`",
     )
+    session_id: SessionId | None = Field(default=None, description="1 to 64 printable ASCII characters")
     exclude: list[Identifier] = Field(
         default_factory=list, max_length=MOST_EXCLUDED, description="item ids never to return"
     )

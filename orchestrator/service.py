@@ -11,8 +11,10 @@ import structlog
 
 from model_repository.traffic import HEARTBEAT_EVERY_S, MIRROR
 from orchestrator.answers import Answers
+from orchestrator.events import Events
 from orchestrator.fleet import Connect, Fleet
 from orchestrator.heartbeat import Pulse
+from orchestrator.impression_log import ImpressionLog
 from orchestrator.items import Items
 from orchestrator.ladder import Ladder
 from orchestrator.limit import Limit
@@ -50,6 +52,8 @@ class Service:
     popular: PopularFollower
     users: Users
     writer: Writer
+    log: ImpressionLog
+    events: Events
     pulse: Pulse
     recommender: Recommender
     open_rows: OpenRows
@@ -65,6 +69,7 @@ class Service:
         await self.traffic.start()
         await self._settle()
         await self.writer.start()
+        await self.log.start()
         await self._open_rows()
         beats = (
             ("traffic", self._refresh, self.policy.traffic_every_s),
@@ -79,7 +84,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.writer.close()
+        await asyncio.gather(self.writer.close(), self.log.close())
         await self.pulse.end()
         await self.fleet.close()
 
@@ -141,11 +146,12 @@ async def beat(work: Callable[[], Awaitable[None]], every_s: float) -> None:
 def build(
     policy: Policy, store: Store, connect: Connect, folder: Path, impressions: Path | None, open_rows: OpenRows
 ) -> Service:
-    """Wire a service. `folder` holds the mirrors, `impressions` is the log file; all I/O comes from the arguments."""
-    writer = Writer(store, impressions, policy.log_queue)
+    """Wire a service. `folder` holds the mirrors, `impressions` is the file that the log spills to while Redis is away;
+    all I/O comes from the arguments."""
+    writer, impression_log = Writer(store, policy.write_queue), ImpressionLog(store, impressions, policy.log)
     traffic = TrafficFollower(store, folder / MIRROR, LINGER * policy.deadline_s)
     popular = PopularFollower(store, folder)
-    users = Users(store, traffic, writer, policy)
+    users, items = Users(store, traffic, writer, policy), Items(store, policy)
     answers = Answers(store, writer, policy.answers)
     fleet = Fleet(connect, policy.breaker)
     traffic.before_adopting = lambda record: fleet.open(record.endpoints)
@@ -159,9 +165,9 @@ def build(
         traffic=traffic,
         users=users,
         ladder=Ladder(fleet, users, answers, popular, policy),
-        items=Items(store, policy),
+        items=items,
         answers=answers,
-        writer=writer,
+        log=impression_log,
     )
     return Service(
         policy=policy,
@@ -170,6 +176,8 @@ def build(
         popular=popular,
         users=users,
         writer=writer,
+        log=impression_log,
+        events=Events(store, traffic, users, items, policy),
         pulse=Pulse(store, traffic),
         recommender=recommender,
         open_rows=open_rows,

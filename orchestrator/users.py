@@ -1,4 +1,4 @@
-"""What is known of a user: packed row, cached embedding and recently shown items, in one Redis round trip.
+"""What is known of a user: packed row, cached embedding, what was shown and done lately, in one Redis round trip.
 
 Row missing → Feast (written back packed) → nobody knows the user → the cold user's row. Redis away → the last row
 this process saw, with the embedding if the same tower made it, else the cold user's. A broken value in Redis is a miss,
@@ -12,22 +12,35 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from feature_repo.rows import UserRow, pack_user_row, unpack_user_row, user_key
+from feature_repo.recent import merged, recent_key
+from feature_repo.rows import UserRow, pack_user_row, user_key
 from feature_repo.schema import HISTORY, SCHEMA, USER_WIDTH
-from feature_repo.vectors import NO_HISTORY, USER_DEFAULTS, Floats, Ints, cold_user
-from model_repository.contract import EMBEDDING_WIDTH
+from feature_repo.vectors import NO_HISTORY, Floats, Ints, cold_user
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, LateError, StageError
 from orchestrator.lru import Lru
-from orchestrator.metrics import BROKEN, child, feature_age, imputed, looked_up
+from orchestrator.metrics import feature_age, looked_up
 from orchestrator.policy import Policy
 from orchestrator.redis_link import Command, Reply, Store
 from orchestrator.rules import NO_KEYS, Keys
+from orchestrator.stored import (
+    NO_TOKEN,
+    Lately,
+    finite,
+    pack_embedding,
+    parse_depth,
+    parse_embedding,
+    parse_lately,
+    parse_row,
+    session_key,
+    shown_key,
+)
 from orchestrator.traffic import Release, TrafficFollower
 from orchestrator.writer import Writer
 
 Origin = Literal["stored", "feast", "memory", "cold"]
 COUNTRY_COLUMN, LANGUAGE_COLUMN = SCHEMA.offset("user_country"), SCHEMA.offset("user_language")
+UNDER_WAY = 3.0  # deadlines after which no answer that began before an event is on its way
 
 
 class UserRowSource(Protocol):
@@ -41,7 +54,8 @@ class UserRowSource(Protocol):
 class Known:
     """What a request starts from: row [USER_WIDTH], history [HISTORY]. `reasons`: what was missing by a failure.
 
-    `tower` is the cache prefix of the release that `embedding` belongs to.
+    `tower` is the cache prefix of the release that `embedding` belongs to, `token` the user's latest event,
+    `depth` the events of the request's session; `shown` holds whatever is not to be recommended now.
     """
 
     row: Floats
@@ -49,6 +63,8 @@ class Known:
     history: Ints = field(default_factory=lambda: NO_HISTORY)
     embedding: Floats | None = None
     tower: str = ""
+    token: bytes = NO_TOKEN
+    depth: int = 0
     shown: Keys = field(default_factory=lambda: NO_KEYS)
     age_s: float | None = None
     reasons: tuple[str, ...] = ()
@@ -62,11 +78,6 @@ class Known:
     def language(self) -> int:
         """The language code of the row, 0 unknown."""
         return int(self.row[LANGUAGE_COLUMN])
-
-
-def shown_key(user_id: str) -> str:
-    """Redis list of the keys of items recently shown to the user, 8 bytes each, latest first."""
-    return f"shown:{user_id}"
 
 
 class Users:
@@ -88,11 +99,14 @@ class Users:
         self._memory: Lru[Known] = Lru(policy.known_users)
         self._unknown: Lru[bool] = Lru(policy.known_users, policy.unknown_user_ttl_s)
         self._showed: Lru[Keys] = Lru(policy.known_users, policy.shown.ttl_s)
+        self._acted: Lru[bytes] = Lru(policy.known_users, UNDER_WAY * policy.deadline_s)
         self._lookups = asyncio.Semaphore(policy.feast_lookups)
 
-    async def read(self, user_id: str, country: str | None, release: Release, deadline: Deadline) -> Known:
+    async def read(
+        self, user_id: str, country: str | None, release: Release, deadline: Deadline, session: str | None = None
+    ) -> Known:
         """Never fails: what cannot be read is replaced by the next best and named in `reasons`."""
-        known = await self._read(user_id, country, release, deadline)
+        known = await self._read(user_id, country, release, deadline, session)
         showed = self._showed.get(user_id)  # may not have reached Redis yet
         return known if showed is None else replace(known, shown=np.concatenate([showed, known.shown]))
 
@@ -108,27 +122,45 @@ class Users:
         trim = ("LTRIM", key, 0, policy.items - 1)
         self._writer.command("shown", ("LPUSH", key, *entries), trim, ("EXPIRE", key, policy.ttl_s))
 
-    async def _read(self, user_id: str, country: str | None, release: Release, deadline: Deadline) -> Known:
-        keys = (user_key(user_id), release.embedding_prefix + user_id)
+    def acted(self, user_id: str, token: bytes) -> None:
+        """An event of the user came in: what is remembered of him is of before."""
+        self._memory.drop(user_id)
+        self._acted.put(user_id, token)
+
+    async def _read(
+        self, user_id: str, country: str | None, release: Release, deadline: Deadline, session: str | None
+    ) -> Known:
+        keys = [user_key(user_id), release.embedding_prefix + user_id]
+        if session is not None:
+            keys.append(session_key(user_id, session))
         shown: Command = ("LRANGE", shown_key(user_id), 0, self._policy.shown.items - 1)
+        acted: Command = ("LRANGE", recent_key(user_id), 0, self._policy.events.items - 1)
         try:
             timeout = deadline.allow(self._policy.caps.read)
-            (packed, cached), recent = await self._store.execute((("MGET", *keys), shown), timeout)
+            (packed, cached, *depth), recent, entries = await self._store.execute(
+                (("MGET", *keys), shown, acted), timeout
+            )
         except StageError as error:
             return self._remembered(user_id, release, country, error)
-        items = parse_shown(recent)
-        known = self._stored(packed, cached, items) or await self._fetched(user_id, country, items, deadline)
-        known = replace(known, tower=release.embedding_prefix)
+        lately = parse_lately(recent, entries, time.time(), self._policy.events)
+        known = self._stored(packed, cached, lately) or await self._fetched(user_id, country, lately, deadline)
+        known = replace(known, tower=release.embedding_prefix, depth=parse_depth(depth[0]) if depth else 0)
         if known.origin != "cold":
-            self._memory.put(user_id, known)
+            self._remember(user_id, known)
         return known
 
     def embedded(self, user_id: str, release: Release, known: Known, embedding: Floats) -> None:
-        """Keep a fresh embedding for the next request."""
+        """Keep a fresh embedding for the next request; what was made before the user's latest event is not used."""
         prefix = release.embedding_prefix
-        self._memory.put(user_id, replace(known, embedding=embedding, tower=prefix))
+        self._remember(user_id, replace(known, embedding=embedding, tower=prefix))
         expiry = ("EX", self._policy.embedding_ttl_s)
-        self._writer.command("embedding", ("SET", prefix + user_id, embedding.tobytes(), *expiry))
+        packed = pack_embedding(embedding, known.token)
+        self._writer.command("embedding", ("SET", prefix + user_id, packed, *expiry))
+
+    def _remember(self, user_id: str, known: Known) -> None:
+        """For when Redis is away, unless it was read before an event that came in since."""
+        if self._acted.get(user_id) in (None, known.token):
+            self._memory.put(user_id, known)
 
     def _remembered(self, user_id: str, release: Release, country: str | None, error: StageError) -> Known:
         reason = f"redis_{error.reason}"
@@ -138,17 +170,18 @@ class Users:
             return replace(known, origin="memory", embedding=embedding, reasons=(reason,))
         return Known(row=cold_user(country), origin="cold", reasons=(reason,))
 
-    def _stored(self, packed: Reply, cached: Reply, shown: Keys) -> Known | None:
+    def _stored(self, packed: Reply, cached: Reply, lately: Lately) -> Known | None:
         row = parse_row(packed)
         looked_up("user_row", row is not None)
         if row is None:
             return None
-        embedding = parse_embedding(cached)
+        embedding = parse_embedding(cached, lately.token)
         looked_up("embedding", embedding is not None)
-        return self._known(row, "stored", shown, embedding)
+        return self._known(row, "stored", lately, embedding)
 
-    async def _fetched(self, user_id: str, country: str | None, shown: Keys, deadline: Deadline) -> Known:
-        unknown = Known(row=cold_user(country), origin="cold", shown=shown, reasons=self._why_nobody())
+    async def _fetched(self, user_id: str, country: str | None, lately: Lately, deadline: Deadline) -> Known:
+        nobody = UserRow(values=cold_user(country), history=NO_HISTORY)
+        unknown = replace(self._known(nobody, "cold", lately), reasons=self._why_nobody())
         if self.source is None or self._unknown.get(user_id):
             return unknown
         try:
@@ -162,16 +195,17 @@ class Users:
             row = replace(row, computed_at=max(row.computed_at, int(marker.as_of)))
         expiry = ("EX", self._policy.written_row_ttl_s, "NX")
         self._writer.command("row", ("SET", user_key(user_id), pack_user_row(row), *expiry))
-        return self._known(row, "feast", shown)
+        return self._known(row, "feast", lately)
 
-    def _known(self, row: UserRow, origin: Origin, shown: Keys, embedding: Floats | None = None) -> Known:
+    def _known(self, row: UserRow, origin: Origin, lately: Lately, embedding: Floats | None = None) -> Known:
         age, reasons = self._age(row.computed_at)
         return Known(
             row=row.values,
-            history=row.history,
+            history=merged(row.history, lately.actions, row.computed_at * 1_000_000),
             origin=origin,
             embedding=embedding,
-            shown=shown,
+            token=lately.token,
+            shown=lately.shown,
             age_s=age,
             reasons=reasons,
         )
@@ -206,44 +240,3 @@ class Users:
         age = marker.age(computed_at, now) if marker else now - computed_at
         feature_age(age)
         return max(0.0, age), ("stale_features",) if age > self._policy.stale_features_s else ()
-
-
-def parse_row(packed: Reply) -> UserRow | None:
-    """A packed row, non-finite values replaced by their defaults; None when absent or of a wrong length."""
-    if not packed:
-        return None
-    try:
-        row = unpack_user_row(packed)
-    except ValueError:
-        child(BROKEN, "user_row").inc()
-        return None
-    return finite(row)
-
-
-def finite(row: UserRow) -> UserRow:
-    """The row with every non-finite value replaced by its default; counted by feature."""
-    good = np.isfinite(row.values)
-    if good.all():
-        return row
-    imputed(np.flatnonzero(~good).tolist())
-    return replace(row, values=np.where(good, row.values, USER_DEFAULTS))
-
-
-def parse_embedding(cached: Reply) -> Floats | None:
-    """A cached embedding [EMBEDDING_WIDTH]; None when absent, of a wrong length or non-finite."""
-    if not cached:
-        return None
-    if len(cached) == 4 * EMBEDDING_WIDTH:
-        embedding = np.frombuffer(cached, "<f4")
-        if np.isfinite(embedding).all():
-            return embedding
-    child(BROKEN, "embedding").inc()
-    return None
-
-
-def parse_shown(recent: list[bytes]) -> Keys:
-    """Item keys from the list's entries; entries of another width are left out."""
-    if not recent:
-        return NO_KEYS
-    joined = b"".join([entry for entry in recent if len(entry) == 8])
-    return np.frombuffer(joined, "<i8")

@@ -14,15 +14,16 @@ import numpy as np
 import orjson
 from pydantic import ValidationError
 
+from feature_repo.recent import recent_key
 from feature_repo.rows import active_key, user_key
 from feature_repo.vectors import USER_DEFAULTS, Floats
 from model_repository.contract import USER_EMBEDDING, USER_TOWER
 from model_repository.traffic import TRAFFIC_KEY, ServedRelease, Traffic
 from orchestrator.call import Call
 from orchestrator.redis_link import Command, Store
+from orchestrator.stored import latest_token, pack_embedding, parse_row
 from orchestrator.traffic import embedding_prefix
 from orchestrator.triton import Inference
-from orchestrator.users import parse_row
 
 ROWS = USER_TOWER.cpu.max_batch
 TIMEOUT_S = 5.0
@@ -91,19 +92,25 @@ async def _warm_tower(
 async def _warm_batch(
     store: Store, triton: Inference, call: Call, prefix: str, users: Sequence[str], ttl_s: int
 ) -> int:
-    (packed,) = await store.execute([("MGET", *map(user_key, users))], TIMEOUT_S)
+    acted: list[Command] = [("LRANGE", recent_key(user), 0, 0) for user in users]
+    packed, *actions = await store.execute([("MGET", *map(user_key, users)), *acted], TIMEOUT_S)
+    tokens = dict(zip(users, map(latest_token, actions), strict=True))
     rows = {user: row.values for user, content in zip(users, packed, strict=True) if (row := parse_row(content))}
     if not rows:
         return 0
     arrays = await triton.infer(call, (_padded(list(rows.values())),), TIMEOUT_S)
     embeddings = arrays[USER_EMBEDDING.name]
     commands: list[Command] = [
-        ("SET", prefix + user, embedding.tobytes(), "EX", int(ttl_s * random.uniform(1, 1 + SPREAD)))
+        ("SET", prefix + user, pack_embedding(embedding, tokens[user]), "EX", _ttl(ttl_s))
         for user, embedding in zip(rows, embeddings, strict=False)
         if np.isfinite(embedding).all()
     ]
     await store.execute(commands, TIMEOUT_S)
     return len(commands)
+
+
+def _ttl(seconds: int) -> int:
+    return int(seconds * random.uniform(1, 1 + SPREAD))
 
 
 def _padded(rows: Sequence[Floats]) -> Floats:

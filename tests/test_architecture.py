@@ -21,7 +21,7 @@ ALLOWED = {
     "perf": {"feature_repo", "model_repository", "training", "exporters", "orchestrator", "deploy"},
     "deploy": {"feature_repo", "model_repository", "exporters", "orchestrator", "training"},
 }
-LIGHT = {"feature_repo.schema", "feature_repo.vectors", "feature_repo.rows", "feature_repo.context"}
+LIGHT = {f"feature_repo.{name}" for name in ("schema", "vectors", "rows", "context", "served", "recent")}
 LONGEST_FILE = 250
 
 

@@ -16,11 +16,12 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_repo.context import context_arrays
+from feature_repo.recent import merged
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import Floats, Ints
 from training.content import basis
 from training.errors import DataError
-from training.tables import Contents, Snapshots, histories, ints, moments, read, texts
+from training.tables import Contents, Snapshots, histories, ints, moments, read, recents, texts
 
 Split = Literal["train", "validation", "test"]
 
@@ -37,7 +38,10 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """Impressions with their labels; `request` numbers the list each row was shown in, rows of a list adjoin."""
+    """Impressions with their labels; `request` numbers the list each row was shown in, rows of a list adjoin.
+
+    `recent` holds what the user did between his snapshot and the row's moment: lists of actions, None for nothing.
+    """
 
     request: Ints
     users: Ints
@@ -48,6 +52,7 @@ class Examples:
     clicked: Ints
     purchased: Ints
     sampling_rate: Floats
+    recent: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.request)
@@ -93,6 +98,21 @@ class Dataset:
     def histories(self) -> Ints:
         """History of each user snapshot: [n, HISTORY]."""
         return histories(self.folder / "user_snapshots")
+
+    def histories_of(self, examples: Examples, part: slice) -> Ints:
+        """What a request had as the user's history, for a part of the examples: [m, HISTORY]."""
+        users = examples.users[part]
+        rows = self.histories[users]
+        if examples.recent is None:
+            return rows
+        for place, actions in enumerate(examples.recent[part]):
+            if not actions:
+                continue
+            if place and users[place] == users[place - 1] and actions is examples.recent[part][place - 1]:
+                rows[place] = rows[place - 1]
+            else:
+                rows[place] = merged(rows[place], actions)
+        return rows
 
     @cached_property
     def contents(self) -> Contents:
@@ -157,6 +177,7 @@ class Dataset:
             clicked=ints(table, "clicked"),
             purchased=ints(table, "purchased"),
             sampling_rate=table["sampling_rate"].to_numpy().astype(np.float32),
+            recent=recents(table),
         )
 
     @cached_property

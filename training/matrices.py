@@ -101,7 +101,7 @@ class Graphs:
                 self._assemble,
                 {
                     "user_features": dataset.users.rows[examples.users[part]],
-                    "user_history": dataset.histories[examples.users[part]],
+                    "user_history": dataset.histories_of(examples, part),
                     "context_features": examples.context[part],
                     "item_key": keys[part, None],
                     "similarity": similarity[:, None].astype(np.float32),

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.recent import Action
 from feature_repo.schema import HISTORY, SCHEMA, Group
 from feature_repo.vectors import Floats, Ints, columns_to_array
 from training.errors import DataError
@@ -96,6 +97,26 @@ def histories(folder: Path) -> Ints:
     places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     result = np.zeros((len(lengths), HISTORY), np.int64)
     result[rows, places] = np.asarray(lists.flatten(), np.int64)
+    return result
+
+
+def recents(table: pa.Table) -> npt.NDArray[np.object_]:
+    """The `recent` column as a list of actions for each row; rows of one request share theirs, nothing is `()`."""
+    result = np.empty(len(table), object)
+    result[:] = [()] * len(table)
+    if "recent" not in table.column_names:  # of features from before there was one
+        return result
+    column = table["recent"].combine_chunks()
+    lengths = np.asarray(column.value_lengths().fill_null(0), np.int64)
+    at, key, kind = (column.flatten().field(name).to_numpy() for name in ("at", "key", "kind"))
+    ends = np.cumsum(lengths)
+    before: list[Action] = []
+    for row in np.flatnonzero(lengths).tolist():
+        part = slice(ends[row] - lengths[row], ends[row])
+        columns = (at[part].tolist(), key[part].tolist(), kind[part].tolist())
+        actions = [Action(a, k, 0, n) for a, k, n in zip(*columns, strict=True)]
+        before = before if actions == before else actions
+        result[row] = before
     return result
 
 

@@ -73,15 +73,15 @@ def guard(
 
 def exposures(as_json: Json = False) -> None:
     """Whether the arms got their shares of the users since the record last changed; exit code 3 on an alarm."""
+    from exporters.guard.exposures import begin
     from exporters.guard.exposures import exposures as read
     from exporters.traffic import TrafficStore
 
-    settings = load_settings()
-    log = settings.logs / "impressions.jsonl"
-    try:
-        found = read(log, TrafficStore(settings).require())
-    except OSError as error:
-        raise ExportError(f"{log}: {error.strerror}; serve some requests first") from None
+    store = TrafficStore(load_settings())
+    traffic = store.require()
+    found = read(store.impressions(begin(traffic)), traffic)
+    if not sum(found.users.values()):
+        raise ExportError("no impressions since the record last changed; serve some requests first")
     say(f"users by variant {dict(found.users)}, in two of them {found.in_two}, p-value {found.p_value:.4f}")
     finish({**asdict(found), "alarm": found.alarm}, as_json)
     if found.alarm:

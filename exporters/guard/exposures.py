@@ -5,9 +5,8 @@ arms can be believed: Fabijan et al., "Diagnosing Sample Ratio Mismatch in Onlin
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 from scipy.stats import chisquare
@@ -33,9 +32,14 @@ class Exposures:
         return self.p_value < ALARM or self.in_two > 0
 
 
-def exposures(log: Path, traffic: Traffic) -> Exposures:
-    """Read the log from the record's last change on; a torn line is skipped. Raises OSError."""
-    since = traffic.changed.at.timestamp() + FOLLOWED_S
+def begin(traffic: Traffic) -> float:
+    """The unix second from which the record is followed everywhere."""
+    return traffic.changed.at.timestamp() + FOLLOWED_S
+
+
+def exposures(log: Iterable[bytes], traffic: Traffic) -> Exposures:
+    """The test over the log's entries from the record's last change on; what is no impression is skipped."""
+    since = begin(traffic)
     variant_of: dict[int, str] = {}
     in_two: set[int] = set()
     known = {arm.variant for arm in traffic.arms}
@@ -61,14 +65,13 @@ def sample_ratio(users: Mapping[str, int], wanted: Mapping[str, float]) -> float
     return float(chisquare([users[v] for v in wanted], [total * share for share in wanted.values()]).pvalue)
 
 
-def _lines(log: Path, since: float) -> Iterator[tuple[int, str]]:
-    """Hash of the user and variant of every impression line since then."""
-    with log.open("rb") as file:
-        for line in file:
-            try:
-                entry = orjson.loads(line)
-                at, user, variant = float(entry["at"]), str(entry["user_id"]), str(entry["variant"])
-            except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-                continue
-            if at >= since:
-                yield int.from_bytes(hashlib.blake2b(user.encode(), digest_size=8).digest(), "big"), variant
+def _lines(log: Iterable[bytes], since: float) -> Iterator[tuple[int, str]]:
+    """Hash of the user and variant of every impression since then."""
+    for line in log:
+        try:
+            entry = orjson.loads(line)
+            at, user, variant = float(entry["at"]), str(entry["user_id"]), str(entry["variant"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            continue
+        if at >= since:
+            yield int.from_bytes(hashlib.blake2b(user.encode(), digest_size=8).digest(), "big"), variant

@@ -129,7 +129,8 @@ SEQUENCE = (
     Feature(
         name="user_history",
         group="history",
-        description="the last item-days, latest first: 62 bits of the item's key, its grade that day in the low two",
+        description="the last item-days before the request, latest first: 62 bits of the item's key, its grade that day"
+        " in the low two; those since the snapshot are added as events come in",
         source="events",
         owner="behaviour",
         kind="sequence",

@@ -27,7 +27,8 @@ from orchestrator.policy import Policy
 from orchestrator.recommend import CONTEXT_COUNTRY, CONTEXT_LANGUAGE, DIGITS
 from orchestrator.rules import Candidates
 from orchestrator.schemas import MOST_ITEMS
-from orchestrator.users import COUNTRY_COLUMN, LANGUAGE_COLUMN, shown_key
+from orchestrator.stored import shown_key
+from orchestrator.users import COUNTRY_COLUMN, LANGUAGE_COLUMN
 from perf.peers.feast_items import open_items, read_items
 from perf.peers.models import Release, lightgbm, session
 from perf.peers.subset import Subset

@@ -12,7 +12,7 @@ import redis
 from deploy.local.processes.ports import listeners
 from deploy.local.serve import Platform
 from deploy.settings import Settings
-from orchestrator.users import shown_key
+from orchestrator.stored import shown_key
 from perf.compare.servers import free_port
 from perf.peers import MONOLITH, MONOLITH_LIGHTGBM, NAIVE
 from perf.peers.feast_items import open_items, write_items

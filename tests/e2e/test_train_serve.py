@@ -30,6 +30,7 @@ from feature_repo import store
 from feature_repo.context import RequestContext, context_array, context_arrays
 from feature_repo.rows import UserRow, unpack_user_row, user_key
 from feature_repo.schema import SCHEMA, country_code
+from feature_repo.served import FIELD, IMPRESSIONS
 from feature_repo.store import connect
 from feature_repo.vectors import Floats, Ints, item_key
 from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, RECOMMEND, USER_TOWER, Model, recommend_name
@@ -172,7 +173,8 @@ def logged(settings: Settings, request_ids: list[str], seconds: float = 10.0) ->
     """The impression log's entries of the requests, once they are all there."""
     deadline = time.monotonic() + seconds
     while True:
-        lines = map(orjson.loads, (settings.logs / "impressions.jsonl").read_bytes().splitlines())
+        with connect(settings) as client:
+            lines = [orjson.loads(fields[FIELD]) for _, fields in client.xrange(IMPRESSIONS)]
         entries = {line["request_id"]: line for line in lines}
         if all(request_id in entries for request_id in request_ids):
             return [entries[request_id] for request_id in request_ids]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from typer.testing import CliRunner, Result
 
 from deploy.settings import ROOT, Settings, child_environment, load_settings, trident_variables
@@ -16,6 +17,7 @@ from exporters.manifest import read
 from exporters.publish import served
 from exporters.rollout import canaried, listed
 from exporters.traffic import TrafficStore
+from feature_repo.served import FIELD, IMPRESSIONS
 from model_repository.traffic import Traffic
 from tests.exporters.releases import write_release
 
@@ -137,9 +139,10 @@ def test_exposures_end_with_an_alarm_when_the_split_is_wrong(settings: Settings)
         run("exposures")
     after = TrafficStore(settings).change(lambda before: canaried(before, 2, 0.5))  # type: ignore[arg-type]
     at = after.changed.at.timestamp() + 60
-    lines = [json.dumps({"at": at, "user_id": f"u{n}", "variant": "champion"}) for n in range(100)]
-    settings.logs.mkdir(parents=True)
-    (settings.logs / "impressions.jsonl").write_text("\n".join(lines))
+    with redis.Redis(port=settings.redis_port) as client:
+        for n in range(100):
+            entry = json.dumps({"at": at, "user_id": f"u{n}", "variant": "champion"})
+            client.xadd(IMPRESSIONS, {FIELD: entry}, id=f"{int(1000 * at)}-{n + 1}")
     assert run("exposures").exit_code == 3
 
 

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -21,55 +20,48 @@ def record() -> Traffic:
     return traffic.model_copy(update={"changed": traffic.changed.model_copy(update={"at": START}), "salt": "s"})
 
 
-def line(user: str, variant: str, seconds: float = 60.0) -> str:
+def line(user: str, variant: str, seconds: float = 60.0) -> bytes:
     at = (START + timedelta(seconds=seconds)).timestamp()
-    return json.dumps({"event": "impressions", "at": at, "user_id": user, "variant": variant}) + "\n"
+    return json.dumps({"event": "impressions", "at": at, "user_id": user, "variant": variant}).encode()
 
 
-def assigned(record: Traffic, count: int) -> list[str]:
+def assigned(record: Traffic, count: int) -> list[bytes]:
     """Lines as an orchestrator writes them, each user twice."""
     plan = Plan.of(record)
     return [line(f"u{n}", plan.assign(f"u{n}").variant) for n in range(count)] * 2
 
 
-def test_a_split_as_asked_for_raises_no_alarm(record: Traffic, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("".join(assigned(record, 5000)))
+def test_a_split_as_asked_for_raises_no_alarm(record: Traffic) -> None:
+    log = assigned(record, 5000)
     found = exposures(log, record)
     assert sum(found.users.values()) == 5000
     assert found.users[CANARY] / 5000 == pytest.approx(0.2, abs=0.02)
     assert not found.alarm
 
 
-def test_lost_users_of_one_arm_raise_it(record: Traffic, tmp_path: Path) -> None:
+def test_lost_users_of_one_arm_raise_it(record: Traffic) -> None:
     """One in ten of the canary's users is missing, as when its slow answers time out before they are logged."""
-    log = tmp_path / "log"
-    kept = [text for n, text in enumerate(assigned(record, 20_000)) if f'"{CANARY}"' not in text or n % 10]
-    log.write_text("".join(kept[:20_000]))
+    kept = [text for n, text in enumerate(assigned(record, 20_000)) if f'"{CANARY}"'.encode() not in text or n % 10]
+    log = kept[:20_000]
     found = exposures(log, record)
     assert found.p_value < 0.001
     assert found.alarm
 
 
-def test_a_user_on_both_sides_raises_it(record: Traffic, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("".join(assigned(record, 1000)) + line("u1", CHAMPION) + line("u1", CANARY))
+def test_a_user_on_both_sides_raises_it(record: Traffic) -> None:
+    log = [*assigned(record, 1000), line("u1", CHAMPION), line("u1", CANARY)]
     found = exposures(log, record)
     assert found.in_two == 1
     assert found.alarm
 
 
-def test_what_was_before_the_change_or_is_torn_does_not_count(record: Traffic, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text(
-        line("a", CANARY, -5) + line("a", CHAMPION, 1.0) + "{}\n" + line("b", CANARY) + line("c", CANARY)[:30]
-    )
+def test_what_was_before_the_change_or_is_torn_does_not_count(record: Traffic) -> None:
+    log = [line("a", CANARY, -5), line("a", CHAMPION, 1.0), b"{}", line("b", CANARY), line("c", CANARY)[:30], b""]
     assert dict(exposures(log, record).users) == {CHAMPION: 0, CANARY: 1}
 
 
-def test_nobody_is_no_alarm(record: Traffic, tmp_path: Path) -> None:
-    (tmp_path / "log").write_text("")
-    assert not exposures(tmp_path / "log", record).alarm
+def test_nobody_is_no_alarm(record: Traffic) -> None:
+    assert not exposures([], record).alarm
     assert sample_ratio({CHAMPION: 5}, {CHAMPION: 1.0}) == 1.0
 
 

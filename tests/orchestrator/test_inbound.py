@@ -108,7 +108,6 @@ BAD_BODIES = [
     (b'{"user_id":"a","time_zone":"Europe/Berlin\\u0000"}', 422),
     (b'{"user_id":"a","session_depth":"3"}', 422),
     (b'{"user_id":"a","session_depth":3.0}', 422),
-    (b'{"user_id":"a","session_depth":null}', 422),
     (b'{"user_id":"a\\nb"}', 422),
     (b'{"user_id":"' + b"a" * 70_000 + b'"}', 413),
     (orjson.dumps({"user_id": "a", "exclude": ["x"] * (MOST_EXCLUDED + 1)}), 422),

@@ -1,5 +1,6 @@
 """What /openapi.json says is true: schemathesis makes valid and invalid requests of it and checks every answer."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
+from orchestrator.event_schemas import MOST_EVENT_ID_BYTES
 from orchestrator.schemas import MOST_ID_BYTES, TIME_ZONES
 from tests.orchestrator.conftest import World, patient
 from tests.orchestrator.live import live
@@ -17,17 +19,23 @@ POSITIVE, NEGATIVE = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
 MODES = {
     "GET /recommend": (POSITIVE, NEGATIVE),
     "POST /v1/recommend": (POSITIVE, NEGATIVE),
+    "POST /v1/events": (POSITIVE, NEGATIVE),
     "GET /healthz": (POSITIVE,),
     "GET /readyz": (POSITIVE,),
     "GET /metrics": (POSITIVE,),
 }
 PRINTABLE = st.text(min_size=1).filter(lambda text: text.isprintable() and len(text.encode()) <= MOST_ID_BYTES)
 schemathesis.openapi.format("identifier", PRINTABLE)
+schemathesis.openapi.format("event-id", PRINTABLE.filter(lambda text: len(text.encode()) <= MOST_EVENT_ID_BYTES))
 schemathesis.openapi.format("time-zone", st.sampled_from(sorted(TIME_ZONES)))
 
 
-def whole(value: object) -> object:
-    """JSON Schema calls 5.0 an integer, we don't."""
+def proper(value: object) -> object:
+    """JSON Schema calls 5.0 an integer, we don't; and it has no word for lately."""
+    if isinstance(value, dict):
+        return {k: time.time() if k == "at" and isinstance(v, int | float) else proper(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [proper(part) for part in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -49,7 +57,7 @@ def test_no_answer_differs_from_the_document(document: schemathesis.BaseSchema, 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def each(case: schemathesis.Case) -> None:
         if mode is POSITIVE and isinstance(case.body, dict):
-            case.body = {name: whole(value) for name, value in case.body.items()}
+            case.body = proper(case.body)
         case.call_and_validate()
 
     each()

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from feature_repo.rows import UserRow, pack_user_row, user_key
+from feature_repo.served import IMPRESSIONS
 from feature_repo.vectors import NO_HISTORY
 from orchestrator.app import assemble
 from orchestrator.errors import UnavailableError
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.anyio
 
 async def test_impressions_are_logged_one_line_each(running: Running):
     await running.recommend("line\u00e9", num_items=2)
-    await running.service.writer.flush()
-    lines = (running.world.folder / "impressions.jsonl").read_bytes().splitlines()
+    await running.service.log.flush()
+    lines = running.world.store.streams[IMPRESSIONS]
     entry = orjson.loads(lines[0])
     assert len(lines) == 1
     assert entry["user_id"] == "line\u00e9"
@@ -34,8 +35,8 @@ async def test_the_logged_hash_covers_row_history_and_context(running: Running):
 
     async def digest(user: str, **more: object) -> str:
         await running.recommend(user, time_zone="UTC", **more)
-        await running.service.writer.flush()
-        return orjson.loads((running.world.folder / "impressions.jsonl").read_bytes().splitlines()[-1])["features"]
+        await running.service.log.flush()
+        return orjson.loads(running.world.store.streams[IMPRESSIONS][-1])["features"]
 
     running.world.store.values[user_key("twin")] = packed()
     unread = UserRow(values=user_row(), history=NO_HISTORY, computed_at=int(time.time()))
@@ -44,25 +45,12 @@ async def test_the_logged_hash_covers_row_history_and_context(running: Running):
     assert len(set(hashes)) == len(hashes)
 
 
-async def test_a_full_log_drops_and_counts(world: World):
-    world.policy = patient(2.0, log_queue=3)
+async def test_a_full_queue_of_writes_drops_and_counts(world: World):
+    world.policy = patient(2.0, write_queue=3)
     service = world.service()
-    for _ in range(5):
-        service.writer.line({"a": 1})
     service.writer.command("shown", ("EXPIRE", "x", 1), ("EXPIRE", "x", 1))
     service.writer.command("shown", ("EXPIRE", "x", 1), ("EXPIRE", "x", 1))
-    text = (await operations(service)).text
-    assert 'log_dropped_total{kind="impression",reason="queue_full"} 2.0' in text
-    assert 'log_dropped_total{kind="shown",reason="queue_full"} 1.0' in text
-
-
-async def test_a_disk_that_refuses_costs_lines_not_answers(running: Running):
-    (running.world.folder / "impressions.jsonl").unlink(missing_ok=True)
-    (running.world.folder / "impressions.jsonl").mkdir()
-    await running.recommend()
-    await running.service.writer.flush()
-    assert 'log_dropped_total{kind="impression",reason="disk"}' in (await operations(running.service)).text
-    await running.recommend()
+    assert 'log_dropped_total{kind="shown",reason="queue_full"} 1.0' in (await operations(service)).text
 
 
 async def operations(service: Service) -> httpx.Response:
@@ -174,7 +162,7 @@ async def test_without_a_traffic_record_it_is_alive_but_not_ready(world: World):
 
 async def test_the_docs_show_both_routes_their_models_and_errors(running: Running):
     document = (await running.http.get("/openapi.json")).json()
-    assert {"/recommend", "/v1/recommend", "/healthz", "/readyz", "/metrics"} <= set(document["paths"])
+    assert {"/recommend", "/v1/recommend", "/v1/events", "/healthz", "/readyz", "/metrics"} <= set(document["paths"])
     post = document["paths"]["/v1/recommend"]["post"]
     assert post["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/RecommendRequest")
     assert {"200", "422", "429", "503"} <= set(post["responses"])

@@ -10,12 +10,13 @@ import pytest
 from feature_repo.context import RequestContext, context_array
 from feature_repo.rows import UserRow, pack_user_row, unpack_user_row, user_key
 from feature_repo.schema import SCHEMA, country_code, language_code
+from feature_repo.served import IMPRESSIONS
 from feature_repo.vectors import NO_HISTORY, item_key
 from model_repository.traffic import TRAFFIC_KEY, popular_key
 from orchestrator.fakes import fake_id
 from orchestrator.metrics import REGISTRY
 from orchestrator.policy import ShownPolicy
-from orchestrator.users import shown_key
+from orchestrator.stored import shown_key
 from tests.orchestrator.conftest import KNOWN_USER, Running, history, packed, user_row
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,7 @@ async def test_post_takes_the_same_path(running: Running):
 
 async def test_the_user_is_read_in_one_round_trip(running: Running):
     await running.recommend()
-    assert running.world.store.round_trips[0] == ["MGET", "LRANGE"]
+    assert running.world.store.round_trips[0] == ["MGET", "LRANGE", "LRANGE"]
     assert running.world.store.round_trips[1] == ["MGET"]  # metadata
 
 
@@ -206,10 +207,10 @@ async def test_a_row_from_the_future_counts_as_new_and_is_counted(running: Runni
     before = REGISTRY.get_sample_value("feature_age_negative_total")
     running.world.store.values[user_key(KNOWN_USER)] = packed(computed_at=time.time() + 3600)
     answer = await running.recommend()
-    await running.service.writer.flush()
+    await running.service.log.flush()
     assert answer["degraded"] is None
-    (line,) = (running.world.folder / "impressions.jsonl").read_bytes().splitlines()
-    assert orjson.loads(line)["features_age_s"] == 0.0
+    (entry,) = running.world.store.streams[IMPRESSIONS]
+    assert orjson.loads(entry)["features_age_s"] == 0.0
     assert REGISTRY.get_sample_value("feature_age_negative_total") == before + 1
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import orjson
 import pytest
 
+from feature_repo.recent import Action, pack_action, recent_key
 from feature_repo.rows import active_key, user_key
 from model_repository.traffic import TRAFFIC_KEY
 from orchestrator.errors import UnavailableError
 from orchestrator.fakes import FakeInference, FakeStore
-from orchestrator.users import parse_embedding
+from orchestrator.stored import NO_TOKEN, parse_embedding
 from orchestrator.warming import ROWS, WarmError, active_users, served_releases, warm
 from tests.orchestrator.conftest import KNOWN_USER, World, packed, record, served
 
@@ -32,8 +33,18 @@ async def test_every_active_user_with_a_row_is_cached():
     (done,) = await warm(store, triton, [served()], users, ttl_s=3600)
     assert (done.users, done.cached) == (ROWS + 3, ROWS + 2)
     assert set(cached(store)) == set(users[1:])
-    assert all(parse_embedding(value) is not None for value in cached(store).values())
+    assert all(parse_embedding(value, NO_TOKEN) is not None for value in cached(store).values())
     assert len(triton.calls) == 2
+
+
+async def test_an_embedding_carries_the_token_of_the_users_latest_event():
+    store = store_of(["a"], rows=["a"])
+    latest, before = (pack_action(Action(at=at, key=8, event=at, kind=1)) for at in (9, 7))
+    store.lists[recent_key("a")] = [latest, before]
+    await warm(store, FakeInference(), [served()], ["a"], ttl_s=3600)
+    (value,) = cached(store).values()
+    assert parse_embedding(value, (9).to_bytes(8, "little")) is not None
+    assert parse_embedding(value, (7).to_bytes(8, "little")) is None
 
 
 async def test_a_warmed_user_needs_no_user_tower(world: World):

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feature_repo import served
 from training.adapters.publish import publish
 from training.adapters.source import Source, now_of, write_source
 from training.errors import DataError
@@ -48,7 +49,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "users": ("user_id",),
 }
 
-EVENT_TYPES = ("view", "click", "add_to_cart", "purchase", "favorite")
+EVENT_TYPES = served.EVENT_TYPES
 
 
 def table(schema: pa.Schema, columns: Mapping[str, Any], rows: int) -> pa.Table:
@@ -66,7 +67,7 @@ def _array(column: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
 
 
 def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
-    """"Now" by the latest moment in events and impressions. Raises DataError when there is none."""
+    """ "Now" by the latest moment in events and impressions. Raises DataError when there is none."""
     moments = [pc.max(tables[name]["timestamp"]).as_py() for name in ("events", "impressions") if name in tables]
     known = [moment for moment in moments if moment is not None]
     if not known:

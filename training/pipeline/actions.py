@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as fn
 
+from feature_repo.served import GRADES
 from feature_repo.vectors import GRADE_BITS
 from training.pipeline.clock import day_of
 from training.pipeline.vocabulary import Vocabulary, brand_code, category_code, price_band
 
 WEIGHTS = {"view": 1, "click": 1, "add_to_cart": 2, "favorite": 2, "purchase": 3}
-GRADES = {"view": 1, "click": 1, "add_to_cart": 2, "favorite": 2, "purchase": 3}
-ENGAGED = ("click", "add_to_cart", "favorite", "purchase")
 LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 MONEY = 10_000  # prices are summed as integers, so that a sum does not depend on the order of its rows
 MOST_PRICE, MOST_QUANTITY = 1e8, 10_000  # more counts as so much: sums of integers have an end

@@ -9,16 +9,19 @@ the items not acted on that was drawn, the same for every row of a group.
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as fn
 
+from feature_repo.served import ENGAGED
 from training.adapters.source import Source
-from training.pipeline.actions import CONTEXT, ENGAGED
+from training.pipeline.actions import CONTEXT
 from training.pipeline.clock import available_at, day_of, served_day
 from training.pipeline.depth import with_depth
+from training.pipeline.recent import with_recent
 from training.pipeline.split import boundaries, split_of
 
 NEGATIVES = 9
 SAID = tuple(name for name in CONTEXT if name != "session_id")  # of the request, kept for its context features
 COLUMNS = ("request_id", "user_id", "item_id", "position", "timestamp", *SAID, "placement", "session_depth", "grade",
-           "clicked", "purchased", "split", "user_snapshot", "item_snapshot", "sampling_rate")  # fmt: skip
+           "clicked", "purchased", "split", "user_snapshot", "item_snapshot", "sampling_rate",
+           "recent")  # fmt: skip
 
 
 def examples(
@@ -30,7 +33,7 @@ def examples(
     else:
         positives = _engaged(days, items)
         rows = _windowed(source, _with_rate(positives.unionByName(_drawn(positives, items, seed))))
-    return with_depth(rows, actions).select(*COLUMNS)
+    return with_recent(with_depth(rows, actions), actions).select(*COLUMNS)
 
 
 def pairs(source: Source, days: DataFrame) -> DataFrame:
