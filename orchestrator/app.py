@@ -17,8 +17,10 @@ from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
 from orchestrator.docs import openapi_of
 from orchestrator.errors import HttpAnswer
+from orchestrator.explain import Forked
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
+from orchestrator.keyring import AdminKey
 from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
 from orchestrator.policy import Policy
@@ -27,6 +29,7 @@ from orchestrator.schemas import RecommendRequest
 from orchestrator.service import Service, build
 from orchestrator.triton import TritonClient
 
+NO_KEY = AdminKey(None)
 SLOW = 0.45  # share of the deadline after which a stay inside Triton counts as slow
 DESCRIPTION = "Two-stage recommendations: retrieve, rank, rules. One request, one release."
 
@@ -45,7 +48,8 @@ def create_app() -> FastAPI:
         impressions=settings.logs / "impressions.jsonl",
         open_rows=partial(open_feast, settings),
     )
-    return assemble(service, before=store.start, after=store.close)
+    key = AdminKey(settings.admin_key)
+    return assemble(service, before=store.start, after=store.close, key=key)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -65,7 +69,10 @@ async def nothing() -> None:
 
 
 def assemble(
-    service: Service, before: Callable[[], Awaitable[None]] = nothing, after: Callable[[], Awaitable[None]] = nothing
+    service: Service,
+    before: Callable[[], Awaitable[None]] = nothing,
+    after: Callable[[], Awaitable[None]] = nothing,
+    key: AdminKey = NO_KEY,
 ) -> FastAPI:
     """Routes and life cycle around a service."""
 
@@ -83,9 +90,11 @@ def assemble(
     app.state.service = service
     recommend = service.recommender.recommend
     parse_body = ParseJson(RecommendRequest, service.policy.body_s)
+    parse_admin = ParseJson(RecommendRequest, service.policy.body_s, key=key)
+    explain = Endpoint("/v1/recommend?explain=true", parse_admin, service.explainer.explain)
     app.router.routes[:0] = [
         Route("/recommend", Endpoint("/recommend", parse_query, recommend), methods=["GET"]),
-        Route("/v1/recommend", Endpoint("/v1/recommend", parse_body, recommend), methods=["POST"]),
+        Route("/v1/recommend", Forked(Endpoint("/v1/recommend", parse_body, recommend), explain), methods=["POST"]),
     ]
     add_operations(app, service)
     app.add_exception_handler(HTTPException, plain_error)

@@ -3,9 +3,11 @@ never served; the models are the ones that validate the input."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Query, Security
 from fastapi.openapi.utils import get_openapi
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from orchestrator.explanation import ExplainedResponse
 from orchestrator.schemas import ErrorResponse, RecommendRequest, RecommendResponse
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -17,6 +19,10 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     429: {"model": ErrorResponse, "description": "too many requests in flight; see Retry-After"},
     503: {"model": ErrorResponse, "description": "nothing can answer yet; see Retry-After"},
 }
+KEY_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "the admin key is missing or wrong"},
+    403: {"model": ErrorResponse, "description": "no admin key is set, so what needs one is off"},
+}
 QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
 documented = APIRouter(tags=["recommendations"])
 
@@ -27,10 +33,14 @@ async def recommend(query: Annotated[RecommendRequest, Query()]) -> RecommendRes
     raise NotImplementedError(query)
 
 
-@documented.post("/v1/recommend", responses=ERRORS)
-async def recommend_v1(body: RecommendRequest) -> RecommendResponse:
+@documented.post("/v1/recommend", responses=ERRORS | KEY_ERRORS)
+async def recommend_v1(
+    body: RecommendRequest,
+    key: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
+    explain: Annotated[bool, Query(description="add why the answer is what it is; needs the admin key")] = False,
+) -> ExplainedResponse:
     """The same with a JSON body."""
-    raise NotImplementedError(body)
+    raise NotImplementedError(body, key, explain)
 
 
 def openapi_of(app: FastAPI) -> dict[str, Any]:

@@ -83,6 +83,16 @@ class BreakerPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainPolicy:
+    """Explanations are for whoever looks after the system: few `at_once`, and given up `deadline_s` after they began.
+    `features` are named for each objective of an item."""
+
+    at_once: int = 1
+    deadline_s: float = 5.0
+    features: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. Times ending in `_s` are seconds."""
 
@@ -93,6 +103,7 @@ class Policy:
     shown: ShownPolicy = ShownPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
+    explain: ExplainPolicy = ExplainPolicy()
     max_in_flight: int = 64
     embedding_ttl_s: int = 3600
     written_row_ttl_s: int = 3600  # a row that came through Feast; the next materialisation replaces it

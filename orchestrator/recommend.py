@@ -45,6 +45,16 @@ class Chosen:
     scores: rules.Floats
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a request led to: `body` is the answer's document, the rest what it was made of."""
+
+    ask: Ask
+    known: Known
+    chosen: Chosen
+    body: Json
+
+
 @dataclass(slots=True, kw_only=True)
 class Recommender:
     """Everything a request touches."""
@@ -62,20 +72,27 @@ class Recommender:
         with self.limit:
             ask = self._admit(request)
             try:
-                return await self._answered(request, request_id, ask)
+                answer = await self._answered(request, request_id, ask)
+                self._count(ask, answer.chosen)
+                self._log(request, ask, answer.known, answer.chosen, answer.body)
+                return orjson.dumps(answer.body)
             except Exception:
                 failed(ask)
                 raise
 
-    async def _answered(self, request: RecommendRequest, request_id: str, ask: Ask) -> bytes:
+    async def unseen(self, request: RecommendRequest, request_id: str) -> Answer:
+        """An answer that the user is not shown: neither counted nor logged. Raises as `recommend` does."""
+        with self.limit:
+            return await self._answered(request, request_id, self._admit(request))
+
+    async def _answered(self, request: RecommendRequest, request_id: str, ask: Ask) -> Answer:
         variant, known, found = await self._find(request, ask)
         with ask.watch.stage("rules"):
             chosen = self._choose(request, known, found)
         with ask.watch.stage("respond"):
             items = await self._show(chosen, ask)
         body = self._answer(request, request_id, ask, variant, chosen, items)
-        self._log(request, ask, known, chosen, body)
-        return orjson.dumps(body)
+        return Answer(ask=ask, known=known, chosen=chosen, body=body)
 
     def _admit(self, request: RecommendRequest) -> Ask:
         deadline = Deadline.after(self.policy.deadline_s)
@@ -160,11 +177,15 @@ class Recommender:
         }
         if request.timings:
             body["timings"] = ask.watch.milliseconds()
+        return body
+
+    def _count(self, ask: Ask, chosen: Chosen) -> None:
+        """Count the answer, for its release and for the one that the user was assigned to."""
+        seconds = ask.watch.total()
         LATENCY.observe("total", seconds)
         TALLIES.of(chosen.found.release).made += 1
         if ask.release is not None:
             TALLIES.of(ask.release).answered(seconds, missed(chosen))
-        return body
 
     def _log(self, request: RecommendRequest, ask: Ask, known: Known, chosen: Chosen, body: Json) -> None:
         """Queue the impression line and the recently shown items; both are written later."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from model_repository.traffic import HEARTBEAT_EVERY_S, MIRROR
+from orchestrator.explain import Explainer
 from orchestrator.fleet import Connect, Fleet
 from orchestrator.heartbeat import Pulse
 from orchestrator.items import Items
@@ -51,6 +52,7 @@ class Service:
     writer: Writer
     pulse: Pulse
     recommender: Recommender
+    explainer: Explainer
     open_rows: OpenRows
     draining: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -169,5 +171,6 @@ def build(
         writer=writer,
         pulse=Pulse(store, traffic),
         recommender=recommender,
+        explainer=Explainer(recommender, fleet, policy),
         open_rows=open_rows,
     )

@@ -6,7 +6,7 @@ A user's arm depends on (salt, user) and the shares alone, so it is the same in 
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -35,6 +35,28 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reasons:
+    """The calls that say why a release scored as it did: its candidates with their features, the matrix, the forest."""
+
+    candidates: Call
+    assemble: Call
+    explain: Call
+
+    @classmethod
+    def prepare(cls, served: ServedRelease) -> "Reasons | None":
+        """None for a release that has no model to explain."""
+        if served.assemble is None or served.explain is None:
+            return None
+        search, explain = contract.CANDIDATE_SEARCH, contract.EXPLAIN
+        assemble = replace(contract.ASSEMBLE, inputs=contract.sized(contract.ASSEMBLE.inputs, served.ranked))
+        return cls(
+            candidates=Call(search, served.candidates, contract.sized(search.outputs, served.ranked), served.triton),
+            assemble=Call(assemble, served.assemble, contract.sized(assemble.outputs, served.ranked), served.triton),
+            explain=Call(explain, served.explain, explain.outputs, served.triton),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """A served release with its prepared calls and the prefix of its cached embeddings."""
 
@@ -45,6 +67,7 @@ class Release:
     recommend: Call
     candidates: Call
     embedding_prefix: str
+    reasons: Reasons | None = None
 
     @classmethod
     def prepare(cls, served: ServedRelease) -> "Release":
@@ -61,6 +84,7 @@ class Release:
             recommend=call(contract.RECOMMEND, served.recommend, RECOMMEND_OUTPUTS),
             candidates=call(contract.CANDIDATE_SEARCH, served.candidates, CANDIDATE_OUTPUTS),
             embedding_prefix=f"embedding:{served.tower_digest}:{served.schema_hash}:",
+            reasons=Reasons.prepare(served),
         )
 
 
