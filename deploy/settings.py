@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     )
     max_in_flight: int = Field(default=64, ge=1, description="requests answered at once; one more gets 429")
     stale_features_hours: float = Field(default=48.0, gt=0, description="older user rows are flagged in the answer")
+    otlp_endpoint: str | None = Field(
+        default=None, pattern="^https?://", description="OpenTelemetry collector (OTLP over HTTP); none: no traces"
+    )
+    trace_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of the requests without a trace context that are traced"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("host")

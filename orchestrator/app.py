@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
@@ -27,6 +28,7 @@ from orchestrator.policy import Policy
 from orchestrator.redis_link import RedisLink
 from orchestrator.schemas import RecommendRequest
 from orchestrator.service import Service, build
+from orchestrator.tracing import Traced, Tracer
 from orchestrator.triton import TritonClient
 
 NO_KEY = AdminKey(None)
@@ -49,7 +51,7 @@ def create_app() -> FastAPI:
         open_rows=partial(open_feast, settings),
     )
     key = AdminKey(settings.admin_key)
-    return assemble(service, before=store.start, after=store.close, key=key)
+    return assemble(service, before=store.start, after=store.close, key=key, tracer=tracer_of(settings, policy))
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -64,6 +66,15 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def tracer_of(settings: Settings, policy: Policy) -> Tracer | None:
+    """None without a collector; OpenTelemetry is not even imported then."""
+    if settings.otlp_endpoint is None:
+        return None
+    from orchestrator.spans import open_tracer
+
+    return open_tracer(settings.otlp_endpoint, settings.trace_share, policy.trace)
+
+
 async def nothing() -> None:
     """For services whose connections need no care."""
 
@@ -73,6 +84,7 @@ def assemble(
     before: Callable[[], Awaitable[None]] = nothing,
     after: Callable[[], Awaitable[None]] = nothing,
     key: AdminKey = NO_KEY,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """Routes and life cycle around a service."""
 
@@ -85,6 +97,8 @@ def assemble(
         yield
         await service.stop()
         await after()
+        if tracer is not None:
+            await tracer.close()
 
     app = FastAPI(title="Trident", version="1", description=DESCRIPTION, lifespan=lifespan)
     app.state.service = service
@@ -93,14 +107,19 @@ def assemble(
     parse_admin = ParseJson(RecommendRequest, service.policy.body_s, key=key)
     explain = Endpoint("/v1/recommend?explain=true", parse_admin, service.explainer.explain)
     app.router.routes[:0] = [
-        Route("/recommend", Endpoint("/recommend", parse_query, recommend), methods=["GET"]),
-        Route("/v1/recommend", Forked(Endpoint("/v1/recommend", parse_body, recommend), explain), methods=["POST"]),
+        hot("GET", "/recommend", Endpoint("/recommend", parse_query, recommend), tracer),
+        hot("POST", "/v1/recommend", Forked(Endpoint("/v1/recommend", parse_body, recommend), explain), tracer),
     ]
     add_operations(app, service)
     app.add_exception_handler(HTTPException, plain_error)
     app.add_exception_handler(Exception, unforeseen)
     app.openapi = partial(openapi_of, app)  # type: ignore[method-assign]
     return app
+
+
+def hot(method: str, path: str, endpoint: ASGIApp, tracer: Tracer | None) -> Route:
+    """A hot route; tracing, where it is on, lies around the endpoint."""
+    return Route(path, endpoint if tracer is None else Traced(endpoint, path, tracer), methods=[method])
 
 
 def add_operations(app: FastAPI, service: Service) -> None:

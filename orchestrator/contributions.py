@@ -11,10 +11,10 @@ import numpy as np
 from feature_repo.schema import SCHEMA
 from model_repository.contract import EXPLAIN, EXPLAINED, ITEM_FEATURES, ITEM_KEY, OBJECTIVES, RANKER_FEATURES
 from model_repository.contract import SIMILARITY as SIMILARITY_TENSOR
+from orchestrator.chosen import Answer
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, StageError
 from orchestrator.explanation import Contribution, Contributions
-from orchestrator.recommend import Answer
 from orchestrator.rules import Floats
 from orchestrator.traffic import Reasons
 from orchestrator.triton import Array, Arrays, Call, Inference

@@ -10,12 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from feature_repo.vectors import item_key
 from orchestrator import effects, rules
+from orchestrator.chosen import Answer
 from orchestrator.contributions import Contributing, Found, difference, largest
 from orchestrator.deadline import Deadline
 from orchestrator.explanation import BlendTerms, Contributions, ExplainedItem, Explanation, Retrieval
 from orchestrator.limit import Limit
 from orchestrator.policy import Policy
-from orchestrator.recommend import DIGITS, Answer, Recommender
+from orchestrator.recommend import DIGITS, Recommender
 from orchestrator.rules import Candidates, Keys, Rows
 from orchestrator.schemas import RecommendRequest
 from orchestrator.triton import Inference

@@ -6,12 +6,15 @@ import sys
 import orjson
 import structlog
 
+from orchestrator.tracing import add_trace
+
 
 def configure(level: str) -> None:
     """Set structlog up for this process. JSON escapes what could break a line."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            add_trace,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=orjson.dumps),

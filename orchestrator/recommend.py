@@ -5,7 +5,6 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import orjson
@@ -15,6 +14,7 @@ from feature_repo.schema import SCHEMA, country_code
 from feature_repo.vectors import cold_user, item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
+from orchestrator.chosen import Answer, Chosen, Json, degraded
 from orchestrator.deadline import Deadline
 from orchestrator.errors import LateError, UnknownModelError
 from orchestrator.items import Items, Metadata
@@ -26,33 +26,13 @@ from orchestrator.schemas import RecommendRequest
 from orchestrator.tallies import TALLIES
 from orchestrator.traffic import Assignment, TrafficFollower
 from orchestrator.users import Known, Users
-from orchestrator.watch import Watch
+from orchestrator.watch import new_watch
 from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
 UNRANKED: frozenset[Level] = frozenset({"L2", "L4"})
 CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The rows that will be shown, and the order's scores: rows [m], scores [n]."""
-
-    found: Found
-    rows: rules.Rows
-    scores: rules.Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a request led to: `body` is the answer's document, the rest what it was made of."""
-
-    ask: Ask
-    known: Known
-    chosen: Chosen
-    body: Json
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +78,7 @@ class Recommender:
         deadline = Deadline.after(self.policy.deadline_s)
         context = context_array(said(request, datetime.now(UTC)))
         country = country_code(request.country)
-        return Ask(user_id=request.user_id, country=country, context=context, deadline=deadline, watch=Watch())
+        return Ask(user_id=request.user_id, country=country, context=context, deadline=deadline, watch=new_watch())
 
     async def _find(self, request: RecommendRequest, ask: Ask) -> tuple[str, Known, Found]:
         """Variant, user and candidates. An unknown model means the record moved on: read it again and retry once."""
@@ -253,12 +233,3 @@ def assume_home(request: RecommendRequest, ask: Ask, known: Known) -> None:
 def unread(request: RecommendRequest) -> Known:
     """A user nothing was read of, for when there is nothing to rank with either."""
     return Known(row=cold_user(request.country), origin="cold")
-
-
-def degraded(level: Level, reasons: list[str], coverage: float) -> Json | None:
-    """What the answer says of its shortcomings; None when there are none."""
-    if coverage < 1:
-        reasons = [*reasons, "few_candidates"]
-    if not reasons:
-        return None
-    return {"level": level, "reasons": reasons, "coverage": round(coverage, 4)}

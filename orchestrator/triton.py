@@ -20,6 +20,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from model_repository.contract import Dtype, Model, Tensor, whole
 from model_repository.traffic import ServedModel
+from orchestrator import tracing
 from orchestrator.errors import BadAnswerError, LateError, StageError, UnavailableError, UnknownModelError
 
 Array = npt.NDArray[Any]
@@ -155,7 +156,7 @@ class TritonClient:
         request = call.encode(inputs)
         try:
             if self._cancels:
-                response = await self._infer(request, timeout=timeout_s)
+                response = await self._infer(request, timeout=timeout_s, metadata=tracing.metadata())
             else:
                 response = await self._uncancelled(request, timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -165,7 +166,7 @@ class TritonClient:
     async def _uncancelled(self, request: bytes, timeout_s: float) -> Any:
         if len(self._left) >= self._most_left:
             raise UnavailableError(f"{len(self._left)} late calls are still unanswered")
-        answer = asyncio.ensure_future(self._infer(request, timeout=GIVE_UP_S))
+        answer = asyncio.ensure_future(self._infer(request, timeout=GIVE_UP_S, metadata=tracing.metadata()))
         try:
             await asyncio.wait((answer,), timeout=timeout_s)
             if answer.done():

@@ -4,6 +4,7 @@ import time
 from types import TracebackType
 
 from orchestrator.metrics import LATENCY
+from orchestrator.tracing import CURRENT, Trace
 
 
 class Watch:
@@ -39,3 +40,29 @@ class Watch:
     def milliseconds(self) -> dict[str, float]:
         """Stage times for the answer."""
         return {stage: round(1000 * seconds, 3) for stage, seconds in self.seconds.items()}
+
+
+class TracedWatch(Watch):
+    """A watch whose stages are spans of the request's trace, too."""
+
+    __slots__ = ("_trace",)
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def __enter__(self) -> None:
+        self._trace.enter(self._stage)
+        super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._trace.leave()
+
+
+def new_watch() -> Watch:
+    """The watch of a request that begins now."""
+    trace = CURRENT.get()
+    return Watch() if trace is None else TracedWatch(trace)
