@@ -1,7 +1,7 @@
 """The application: `create_app` is uvicorn's factory; `assemble` puts routes around a service, fakes included."""
 
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
-from orchestrator.api import Endpoint, answer_of, error_body
+from orchestrator.api import REQUEST_ID_HEADER, Endpoint, answer_of, error_body
 from orchestrator.docs import openapi_of
 from orchestrator.errors import HttpAnswer
 from orchestrator.explain import Forked
@@ -23,7 +23,7 @@ from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
 from orchestrator.keyring import AdminKey
 from orchestrator.logs import configure
-from orchestrator.parse import ParseJson, parse_query
+from orchestrator.parse import ParseJson, header, parse_query
 from orchestrator.policy import Policy
 from orchestrator.redis_link import RedisLink
 from orchestrator.schemas import RecommendRequest
@@ -119,7 +119,9 @@ def assemble(
 
 def hot(method: str, path: str, endpoint: ASGIApp, tracer: Tracer | None) -> Route:
     """A hot route; tracing, where it is on, lies around the endpoint."""
-    return Route(path, endpoint if tracer is None else Traced(endpoint, path, tracer), methods=[method])
+    route = Route(path, endpoint if tracer is None else Traced(endpoint, path, tracer), methods=[method])
+    route.methods = {method}  # no HEAD: it would show nobody anything, and count as shown
+    return route
 
 
 def add_operations(app: FastAPI, service: Service) -> None:
@@ -162,7 +164,7 @@ async def plain_error(request: Request, error: Exception) -> Response:
         {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http"),
         "no such path" if error.status_code == 404 else "not possible here",
     )
-    return _response(request, answer)
+    return _response(request, answer, error.headers)
 
 
 async def unforeseen(request: Request, error: Exception) -> Response:
@@ -170,7 +172,7 @@ async def unforeseen(request: Request, error: Exception) -> Response:
     return _response(request, answer_of(error))
 
 
-def _response(request: Request, answer: HttpAnswer) -> Response:
-    offered = request.headers.get("x-request-id")
-    request_id = inbound.request_id(offered.encode("latin-1") if offered else None)
-    return Response(error_body(answer, request_id), answer.status, media_type="application/json")
+def _response(request: Request, answer: HttpAnswer, headers: Mapping[str, str] | None = None) -> Response:
+    request_id = inbound.request_id(header(request.scope, REQUEST_ID_HEADER))
+    told = {**(headers or {}), REQUEST_ID_HEADER.decode(): request_id}  # `Allow` of a 405, for one
+    return Response(error_body(answer, request_id), answer.status, told, media_type="application/json")

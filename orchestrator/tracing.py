@@ -109,6 +109,8 @@ class Traced:
         offered = header(scope, HEADER)
         trace = self._tracer.begin(self._name, parse(offered) if offered is not None else None)
         if trace is None:
+            if CURRENT.get() is not None:
+                CURRENT.set(None)  # of a request before it on this connection: cpython #140947
             await self._app(scope, receive, send)
             return
         token = CURRENT.set(trace)
