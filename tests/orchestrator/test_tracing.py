@@ -5,14 +5,12 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -25,6 +23,7 @@ from orchestrator.spans import OtlpTracer, open_tracer
 from orchestrator.tracing import CURRENT, TraceContext, add_trace, metadata, parse
 from orchestrator.triton import Arrays, Call
 from tests.orchestrator.conftest import KNOWN_USER, World
+from tests.otlp import Collector, collecting
 
 pytestmark = pytest.mark.anyio
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -69,41 +68,10 @@ def test_what_is_written_is_read_again(trace_id: int, span_id: int, sampled: boo
     assert parse(context.text().encode()) == context
 
 
-class Collector(ThreadingHTTPServer):
-    """An OTLP receiver on a port of its own; `status` is what it answers."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.spans: list[Span] = []
-        self.status = 200
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.server.status == 200 and self.path == "/v1/traces":
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                self.server.spans.extend(span for scope in resource.scope_spans for span in scope.spans)
-        self.send_response(self.server.status)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    server = Collector()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with collecting() as running:
+        yield running
 
 
 @asynccontextmanager
