@@ -23,6 +23,7 @@ KEY_ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorResponse, "description": "the admin key is missing or wrong"},
     403: {"model": ErrorResponse, "description": "no admin key is set, so what needs one is off"},
 }
+KEY_OPTIONAL: dict[str, Any] = {"security": [{}]}  # added to the scheme that the route's parameter names
 QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
 documented = APIRouter(tags=["recommendations"])
 
@@ -33,7 +34,7 @@ async def recommend(query: Annotated[RecommendRequest, Query()]) -> RecommendRes
     raise NotImplementedError(query)
 
 
-@documented.post("/v1/recommend", responses=ERRORS | KEY_ERRORS)
+@documented.post("/v1/recommend", responses=ERRORS | KEY_ERRORS, openapi_extra=KEY_OPTIONAL)
 async def recommend_v1(
     body: RecommendRequest,
     key: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],

@@ -9,59 +9,46 @@ from orchestrator.api import error_body
 from orchestrator.errors import HttpAnswer
 from orchestrator.metrics import REQUESTS, child
 
-HEAD_BYTES = 64 * 1024  # of a request: its line and its headers
+HEAD_BYTES = 64 * 1024  # of a request, its line and its headers; noticed at the end of the piece that goes beyond
+PIECE = 16 * 1024  # bytes parsed at once
 NOT_HTTP = HttpAnswer(400, "malformed", "not an HTTP request")
 LARGE_HEAD = HttpAnswer(431, "too_large", f"the request's line and headers are longer than {HEAD_BYTES} bytes")
-
-
-class LargeHeadError(Exception):
-    """Ends the parser's work on a request; never leaves the protocol."""
 
 
 class StrictHttp(HttpToolsProtocol):
     """uvicorn's protocol, which keeps a head of any size, with a bound on it and with our one error shape."""
 
-    _chunk = 0  # bytes of what is being parsed
-    _seen = 0  # bytes since this request began
-    _in_head = True
-    _refusal = NOT_HTTP
+    _waiting = 0  # bytes that arrived while the head had no end
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; refuse a head that has no end."""
-        self._chunk = len(data)
-        if self._in_head:
-            self._seen += self._chunk
+        """Parse what arrived; refuse a head that does not end."""
+        if len(data) <= PIECE:
+            self._parse(data)
+            return
+        for start in range(0, len(data), PIECE):
+            if not self.transport.is_closing():
+                self._parse(data[start : start + PIECE])
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head and self._seen > HEAD_BYTES and not self.transport.is_closing():
-            self._refusal = LARGE_HEAD
-            self.send_400_response("")
-
-    def on_message_begin(self) -> None:
-        """A request's first byte."""
-        self._in_head, self._seen = True, self._chunk
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The head is there; only where more than its limit has arrived is it worth adding up."""
-        self._in_head = False
-        if self._seen > HEAD_BYTES and self._head_size() > HEAD_BYTES:
-            self._refusal = LARGE_HEAD
-            raise LargeHeadError
-        super().on_headers_complete()
+        if self.scope is not None and "path" in self.scope:  # the head's end puts it there
+            self._waiting = 0
+            return
+        self._waiting += len(data)
+        if self._waiting > HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(LARGE_HEAD, "Request Header Fields Too Large")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what never became a request, in our words."""
+        """Refuse what is no HTTP, in our words."""
         del msg
-        answer = self._refusal
-        body, status = error_body(answer, inbound.request_id(None)), answer.status
-        reason = "Bad Request" if answer is NOT_HTTP else "Request Header Fields Too Large"
+        self._refuse(NOT_HTTP, "Bad Request")
+
+    def _refuse(self, answer: HttpAnswer, reason: str) -> None:
+        body, status = error_body(answer, inbound.request_id(None)), str(answer.status)
         head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
         self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
         self.transport.close()
-        child(REQUESTS, "none", str(status)).inc()
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        child(REQUESTS, "none", status).inc()
 
 
 OPTIONS: dict[str, Any] = {

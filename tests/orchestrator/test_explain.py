@@ -15,6 +15,7 @@ from orchestrator import effects, rules
 from orchestrator.app import assemble
 from orchestrator.contributions import difference, largest
 from orchestrator.errors import LateError, UnavailableError
+from orchestrator.explanation import ExplainedResponse
 from orchestrator.fakes import fake_id
 from orchestrator.metrics import REGISTRY
 from orchestrator.policy import Blend, RulePolicy
@@ -234,6 +235,19 @@ async def test_any_other_query_is_refused(running: Running, query: str) -> None:
 async def test_the_normal_answer_needs_no_key(running: Running) -> None:
     body = (await running.http.post("/v1/recommend?explain=false", json={"user_id": "x"})).json()
     assert "explanation" not in body
+
+
+async def test_the_document_knows_of_it(running: Running) -> None:
+    document = (await running.http.get("/openapi.json")).json()
+    operation = document["paths"]["/v1/recommend"]["post"]
+    assert [(p["name"], p["in"], p["required"]) for p in operation["parameters"]] == [("explain", "query", False)]
+    assert operation["security"] == [{"HTTPBearer": []}, {}]  # only what it explains needs the key
+    assert {"401", "403", "429"} <= operation["responses"].keys()
+    assert {"Explanation", "ExplainedItem", "Contributions"} <= document["components"]["schemas"].keys()
+
+
+async def test_an_explanation_fits_the_document(running: Running) -> None:
+    ExplainedResponse.model_validate(await explain(running), strict=True)
 
 
 def test_terms_sum_to_the_blend() -> None:

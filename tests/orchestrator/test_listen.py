@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from orchestrator.listen import HEAD_BYTES, OPTIONS, StrictHttp
+from orchestrator.listen import HEAD_BYTES, OPTIONS, PIECE, StrictHttp
 from orchestrator.logs import LIBRARIES, configure
 
 pytestmark = pytest.mark.anyio
@@ -115,10 +115,10 @@ async def test_a_head_below_the_bound_passes(client: Client) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        LINE + b"a: " + b"x" * HEAD_BYTES,
-        LINE + b"x-request-id: " + b"x" * HEAD_BYTES,
+        LINE + b"a: " + b"x" * (HEAD_BYTES + PIECE),
+        LINE + b"x-request-id: " + b"x" * (HEAD_BYTES + PIECE),
         LINE + b"abc: defg\r\n" * 20_000,
-        b"GET /?q=" + b"x" * HEAD_BYTES + b" HTTP/1.1\r\nhost: x",
+        b"GET /?q=" + b"x" * (HEAD_BYTES + PIECE) + b" HTTP/1.1\r\nhost: x",
     ],
     ids=["value", "request id", "many", "url"],
 )
@@ -152,10 +152,20 @@ async def test_what_is_no_http_is_refused_in_our_shape(raw: bytes) -> None:
 
 
 async def test_a_head_without_an_end_is_not_kept() -> None:
-    parts = [LINE + b"a: ", *[b"x" * 1000] * 66]
+    parts = [LINE + b"a: ", *[b"x" * 1000] * (HEAD_BYTES // 1000 + 1)]
     assert await refusal(*parts) == (431, "too_large")
     with pytest.raises(AssertionError):
         await refusal(*parts[:60])  # not yet
+
+
+async def test_every_request_of_a_connection_has_the_bound(client: Client) -> None:
+    whole = LINE + b"a: " + b"x" * (FILL // 2) + b"\r\ncontent-length: 0\r\n\r\n"
+    for _ in range(4):  # together more than the bound
+        assert await client.answer(*(whole[i : i + 8000] for i in range(0, len(whole), 8000))) == (
+            200,
+            [FILL // 2 + 2, 0],
+        )
+    assert (await refusal(whole, LINE + b"a: " + b"x" * (HEAD_BYTES + PIECE)))[0] == 431
 
 
 def test_what_libraries_log_is_one_line(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
