@@ -123,6 +123,7 @@ class Ladder:
                 if isinstance(error, UnknownModelError) and not ask.retried:
                     raise
                 ask.reasons.append(f"{stage}_{error.reason}")
+                ask.watch.failed(error.reason)
                 return None
 
     async def _queue(self, ask: Ask) -> bool:

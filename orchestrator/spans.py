@@ -17,7 +17,16 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
 from opentelemetry.trace import Tracer as SdkTracer
 
 from orchestrator.metrics import DROPPED, child
@@ -80,6 +89,11 @@ class OtlpTrace:
     def enter(self, stage: str) -> None:
         """See `Trace`."""
         self._stage = self._tracer.start_span(stage, self._within)
+
+    def failed(self, reason: str) -> None:
+        """See `Trace`."""
+        if self._stage is not None:
+            self._stage.set_status(Status(StatusCode.ERROR, reason))
 
     def leave(self) -> None:
         """See `Trace`."""

@@ -60,6 +60,9 @@ class Trace(Protocol):
     def enter(self, stage: str) -> None:
         """A stage begins. Stages do not nest."""
 
+    def failed(self, reason: str) -> None:
+        """The stage failed, in a token of ours."""
+
     def leave(self) -> None:
         """The stage ends."""
 

@@ -33,6 +33,9 @@ class Watch:
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + took
         LATENCY.observe(self._stage, took)
 
+    def failed(self, reason: str) -> None:
+        """The stage that runs failed; whoever looks at its times may want to know."""
+
     def total(self) -> float:
         """Seconds since the request was admitted."""
         return time.perf_counter() - self._began
@@ -60,6 +63,10 @@ class TracedWatch(Watch):
     ) -> None:
         super().__exit__(kind, error, traceback)
         self._trace.leave()
+
+    def failed(self, reason: str) -> None:
+        """See `Watch`."""
+        self._trace.failed(reason)
 
 
 def new_watch() -> Watch:

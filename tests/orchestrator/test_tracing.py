@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from orchestrator.app import assemble
+from orchestrator.errors import UnavailableError
 from orchestrator.logs import configure
 from orchestrator.metrics import REGISTRY
 from orchestrator.policy import TracePolicy
@@ -109,6 +110,16 @@ async def test_spans_arrive_with_their_parents(world: World, collector: Collecto
         assert root.start_time_unix_nano <= stage.start_time_unix_nano <= stage.end_time_unix_nano
         assert stage.end_time_unix_nano <= root.end_time_unix_nano
     assert answer.headers["traceresponse"] == f"00-{TRACE_ID}-{root.span_id.hex()}-01"
+
+
+async def test_a_stage_that_failed_says_why(world: World) -> None:
+    exporter = InMemorySpanExporter()
+    world.triton.failure["recommend"] = UnavailableError("x")
+    async with serving(world, OtlpTracer(exporter, 1.0, QUICK)) as http:
+        assert (await ask(http)).json()["degraded"]["level"] == "L2"
+    statuses = {span.name: span.status for span in exporter.get_finished_spans()}
+    assert (statuses["recommend"].is_ok, statuses["recommend"].description) == (False, "unavailable")
+    assert statuses["candidates"].is_ok
 
 
 async def test_errors_are_spans_too(world: World, collector: Collector) -> None:
