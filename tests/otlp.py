@@ -1,5 +1,6 @@
-"""A small OTLP receiver: what arrives on /v1/traces over HTTP."""
+"""A small OTLP receiver: what arrives on /v1/traces over HTTP, as protobuf (Python's SDK) or JSON (Triton's)."""
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +26,24 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.server.status == 200 and self.path == "/v1/traces":
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                self.server.spans.extend(span for scope in resource.scope_spans for span in scope.spans)
+            self.server.spans.extend(_spans(self.headers["content-type"], body))
         self.send_response(self.server.status)
         self.send_header("content-length", "0")
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def _spans(content_type: str, body: bytes) -> Iterator[Span]:
+    if content_type != "application/json":
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            yield from (span for scope in resource.scope_spans for span in scope.spans)
+        return
+    for resource in json.loads(body)["resourceSpans"]:
+        for span in (span for scope in resource["scopeSpans"] for span in scope["spans"]):
+            ids = {"trace_id": "traceId", "span_id": "spanId", "parent_span_id": "parentSpanId"}
+            yield Span(name=span["name"], **{ours: bytes.fromhex(span.get(name, "")) for ours, name in ids.items()})
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from feature_repo.schema import SCHEMA
 from model_repository.contract import EXPLAIN, EXPLAINED, OBJECTIVES, RANKER_WIDTH
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(900)]
-# FP32 scores and contributions: 164 terms of a few 1e-8 each, where the sigmoid is steepest (a quarter of that).
-TOLERANCE = 2e-6
+# FP32 scores and contributions: 164 terms, each rounded to a few 1e-8; measured: 6e-8.
+TOLERANCE = 1e-6
 
 
 @pytest.fixture

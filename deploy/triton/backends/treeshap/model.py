@@ -48,7 +48,7 @@ class TritonPythonModel:
         if self._booster is None:
             import lightgbm
 
-            self._booster = lightgbm.Booster(params={"num_threads": 1}, model_file=self._file)
+            self._booster = lightgbm.Booster(model_file=self._file)
         return self._booster
 
 
