@@ -99,7 +99,9 @@ class Explainer:
         policy, columns = self._policy.rules, candidates.rules[row]
         freshness = float(rules.freshness(columns[rules.AGE_DAYS : rules.AGE_DAYS + 1], policy)[0])
         price = float(columns[rules.PRICE])
-        return effects.blend_terms(candidates.objectives[row], price, policy.blend), freshness
+        terms = effects.blend_terms(candidates.objectives[row], price, policy.blend)
+        rounded = {name: round(value, DIGITS) for name, value in terms.model_dump().items()}
+        return BlendTerms(**rounded), round(freshness, DIGITS)
 
     def _contributions(self, found: Found, key: int) -> dict[str, Contributions] | None:
         if (contributions := found.contributions.get(key)) is None:
@@ -114,8 +116,9 @@ def keys_of(item_ids: list[str]) -> Keys:
 
 def _similarity(candidates: Candidates, found: Found, row: int) -> float | None:
     if candidates.retrieval is not None:
-        return float(candidates.retrieval[row])
-    return found.similarity.get(int(candidates.keys[row]))
+        return round(float(candidates.retrieval[row]), DIGITS)
+    similarity = found.similarity.get(int(candidates.keys[row]))
+    return None if similarity is None else round(similarity, DIGITS)
 
 
 def _difference(candidates: Candidates, found: Found) -> float | None:
