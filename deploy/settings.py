@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     sampled_inputs: float = Field(
         default=0.01, ge=0, le=1, description="share of the answers whose raw inputs are in the impression log"
     )
+    otlp_endpoint: str | None = Field(
+        default=None, pattern="^https?://", description="OpenTelemetry collector (OTLP over HTTP); none: no traces"
+    )
+    trace_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of the requests without a trace context that are traced"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @field_validator("host")

@@ -28,7 +28,7 @@ from exporters.tune import MOST_LISTS
 from feature_repo.schema import SCHEMA
 from feature_repo.store import items_as_of, read_items
 from feature_repo.vectors import Floats, Ints
-from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, RANKER, USER_TOWER
+from model_repository.contract import ASSEMBLE, CANDIDATE_SEARCH, COMPONENTS, EXPLAIN, ITEM_TOWER, RANKER, USER_TOWER
 from training.dataset import Dataset
 from training.lines import ASSEMBLE as ASSEMBLE_FILE
 from training.lines import FOREST, Line
@@ -105,6 +105,8 @@ def line_artifacts(line: Line, dataset: Dataset, draft: Path, report: Report) ->
     (draft / RANKER.name).mkdir()
     checkpoint = draft / RANKER.name / RANKER.artifact
     export_forest(line.folder / FOREST, checkpoint)
+    (draft / EXPLAIN.name).mkdir()
+    shutil.copyfile(line.folder / FOREST, draft / EXPLAIN.name / EXPLAIN.artifact)
     booster = lgb.Booster(model_file=str(line.folder / FOREST))
     rows = gate_matrix(dataset, line, booster)
     write_ranker_rows(checkpoint.parent, rows)
@@ -166,7 +168,7 @@ def _fill(
     report("item table")
     source = catalogue or _encoded_by(settings, line)
     facts = add_generation(draft, source, some_users(dataset, line), index_choices(settings), line, report)
-    versions = {m.name: line.number if m.versioned_by == "line" else number for m in MODELS}
+    versions = {m.name: line.number if m.versioned_by == "line" else number for m in COMPONENTS}
     names = model_names(settings)
     return Manifest(
         release=number,

@@ -15,7 +15,8 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from exporters.errors import ManifestError
-from model_repository.contract import EMBEDDING_WIDTH
+from feature_repo.schema import RANKER_WIDTH
+from model_repository.contract import EMBEDDING_WIDTH, OBJECTIVES
 
 FAISS_HEAD = struct.Struct("<4siqqqBi")  # kind, d, ntotal, two unused, is_trained, metric: faiss/impl/index_write.cpp
 INNER_PRODUCT = 0  # faiss::METRIC_INNER_PRODUCT
@@ -91,10 +92,24 @@ def _treelite(path: Path) -> None:
         raise ValueError(f"Treelite checkpoint {major}.{minor}.{patch}, expected {TREELITE_MAJOR}.x")
 
 
+def _lightgbm(path: Path) -> None:
+    """LightGBM's text model of the contract's features and objectives, whole."""
+    text = path.read_text("ascii")
+    head = text.partition("\n\n")[0].splitlines()
+    facts = dict(line.partition("=")[::2] for line in head[1:])
+    expected = {"num_class": str(len(OBJECTIVES)), "max_feature_idx": str(RANKER_WIDTH - 1)}
+    found = {name: facts.get(name) for name in expected}
+    if head[:1] != ["tree"] or found != expected:
+        raise ValueError(f"LightGBM model of {found}, expected {expected}")
+    if "\nend of trees\n" not in text:
+        raise ValueError("its trees do not end")
+
+
 LOOKS: Mapping[str, Callable[[Path], Any]] = {
     ".onnx": _onnx,
     ".npy": _npy,
     ".json": _json,
     ".faiss": _faiss,
     ".tl": _treelite,
+    ".txt": _lightgbm,
 }

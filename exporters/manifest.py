@@ -16,8 +16,8 @@ from exporters.errors import ManifestError
 FILE = "manifest.json"
 TABLE, POPULAR = "table.json", "popular.json"  # of a generation: what its arrays hold, what is shown to anybody
 PART = 1 << 20  # bytes hashed between two pauses
-SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json")  # what a release may hold; no pickle
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(onnx|tl|faiss|npy|json)$")]
+SUFFIXES = (".onnx", ".tl", ".faiss", ".npy", ".json", ".txt")  # what a release may hold; no pickle
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(onnx|tl|faiss|npy|json|txt)$")]
 
 
 class _Part(BaseModel):

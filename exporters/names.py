@@ -6,7 +6,7 @@ serve side by side.
 from pathlib import Path
 
 from deploy.settings import Settings
-from model_repository.contract import MODELS, Model, Profile
+from model_repository.contract import COMPONENTS, Model, Profile
 from model_repository.render import contract_hash, model_config, parse
 
 CONFIG = "config.pbtxt"
@@ -15,7 +15,7 @@ CONFIG = "config.pbtxt"
 def model_names(settings: Settings) -> dict[str, str]:
     """Model name by slot, for a release that is built now."""
     repository, profile, candidates = settings.runtime_repository, settings.profile, settings.candidates
-    return {model.name: model_name(repository, model, profile, candidates) for model in MODELS}
+    return {model.name: model_name(repository, model, profile, candidates) for model in COMPONENTS}
 
 
 def model_name(repository: Path, model: Model, profile: Profile, candidates: int) -> str:

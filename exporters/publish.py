@@ -166,6 +166,8 @@ def served(manifest: Manifest, endpoints: Sequence[str]) -> ServedRelease:
         schema_hash=manifest.schema_hash,
         triton=tuple(endpoints),
         ranked=manifest.index.candidates,
+        assemble=models["assemble"],
+        explain=models.get("explain"),
     )
 
 

@@ -10,10 +10,11 @@ from exporters.contents import index_head, require_content
 from exporters.errors import ManifestError
 from exporters.manifest import FILE, TABLE, Manifest, Slot, read, sha256
 from exporters.signing import SIGNATURE
-from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, ITEM_TOWER, MODELS, USER_TOWER
+from model_repository.contract import BY_NAME, CANDIDATE_SEARCH, COMPONENTS, ITEM_TOWER, MODELS, USER_TOWER
 from training.lines import tower_digest
 
-SLOTS = frozenset(model.name for model in MODELS)
+REQUIRED = frozenset(model.name for model in MODELS)
+SLOTS = frozenset(model.name for model in COMPONENTS)
 
 
 def verify(folder: Path) -> Manifest:
@@ -22,9 +23,9 @@ def verify(folder: Path) -> Manifest:
     manifest = read(folder)
     if folder.name != str(manifest.release):
         raise ManifestError(f"{folder}: its manifest is release {manifest.release}'s")
-    if set(manifest.slots) != SLOTS:
+    if not REQUIRED <= set(manifest.slots) <= SLOTS:
         raise ManifestError(f"release {manifest.release}: slots {sorted(manifest.slots)}, expected {sorted(SLOTS)}")
-    extra = sorted({path.name for path in folder.iterdir()} - SLOTS - {FILE, SIGNATURE})
+    extra = sorted({path.name for path in folder.iterdir()} - set(manifest.slots) - {FILE, SIGNATURE})
     if extra:
         raise ManifestError(f"release {manifest.release}: {extra} are not in the manifest")
     for name, slot in manifest.slots.items():

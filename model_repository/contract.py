@@ -10,10 +10,11 @@ from typing import Literal
 from feature_repo.schema import CONTENT_WIDTH, CONTEXT_WIDTH, HISTORY, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
 
 Dtype = Literal["FP32", "INT64", "INT32", "UINT8"]
-Backend = Literal["onnxruntime", "fil", "faiss", "ensemble"]
+Backend = Literal["onnxruntime", "fil", "faiss", "treeshap", "ensemble"]
 Profile = Literal["cpu", "gpu"]
 
 CANDIDATES = 500
+EXPLAINED = 10  # ranker rows that one call explains
 EMBEDDING_WIDTH = 128
 OBJECTIVES = ("relevance", "ctr", "cvr")
 # What the rules need of each candidate; `in_*` and `is_safe` are 0 or 1, `category` an index into the generation's own
@@ -42,7 +43,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One served model. `versioned_by` says whether its version is a line or a release."""
+    """One served model. `versioned_by` says whether its version is a line or a release.
+
+    One that is not `warmed` loads its artifact at its first call; one that is `on_cpu` has no GPU instance anywhere.
+    """
 
     name: str
     backend: Backend
@@ -53,6 +57,8 @@ class Model:
     cpu: Placement = Placement()
     gpu: Placement = Placement()
     parameters: tuple[tuple[str, str], ...] = ()
+    warmed: bool = True
+    on_cpu: bool = False
 
     def placement(self, profile: Profile) -> Placement:
         """The profile's placement."""
@@ -144,8 +150,19 @@ RECOMMEND = Model(
     inputs=(whole(USER_FEATURES), whole(USER_HISTORY), whole(USER_EMBEDDING), whole(COUNTRY), whole(CONTEXT_FEATURES)),
     outputs=(whole(ITEM_KEY), whole(ITEM_ID), whole(SIMILARITY), SCORES, whole(RULES), whole(COUNT)),
 )
-MODELS = (USER_TOWER, ITEM_TOWER, CANDIDATE_SEARCH, ASSEMBLE, RANKER)
-BY_NAME = {model.name: model for model in (*MODELS, RECOMMEND)}
+# Beside a request's path: what every feature of a row adds to the log-odds of each of its scores, the bias last.
+EXPLAIN = Model(
+    name="explain",
+    backend="treeshap",
+    artifact="forest.txt",
+    inputs=(replace(RANKER_FEATURES, shape=(EXPLAINED, RANKER_WIDTH)),),
+    outputs=(Tensor("contributions", "FP32", (EXPLAINED, len(OBJECTIVES), RANKER_WIDTH + 1)),),
+    warmed=False,
+    on_cpu=True,
+)
+MODELS = (USER_TOWER, ITEM_TOWER, CANDIDATE_SEARCH, ASSEMBLE, RANKER)  # every release has them
+COMPONENTS = (*MODELS, EXPLAIN)  # and one of an earlier revision lacks the others
+BY_NAME = {model.name: model for model in (*COMPONENTS, RECOMMEND)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

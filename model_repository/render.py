@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from model_repository.contract import (
     BY_NAME,
     CANDIDATES,
+    COMPONENTS,
     MODELS,
     PROFILES,
     RECOMMEND,
@@ -44,8 +45,8 @@ def model_config(
         input=[pb.ModelInput(**_io(tensor)) for tensor in inputs],
         output=[pb.ModelOutput(**_io(tensor)) for tensor in sized(model.outputs, candidates)],
         version_policy=pb.ModelVersionPolicy(all=pb.ModelVersionPolicy.All()),
-        instance_group=[pb.ModelInstanceGroup(kind=_kind(profile), count=place.count)],
-        model_warmup=[_warmup(inputs, place.max_batch)],
+        instance_group=[pb.ModelInstanceGroup(kind=_kind("cpu" if model.on_cpu else profile), count=place.count)],
+        model_warmup=[_warmup(inputs, place.max_batch)] if model.warmed else [],
     )
     if place.window_us is not None:
         config.dynamic_batching.max_queue_delay_microseconds = place.window_us
@@ -105,7 +106,7 @@ def committed_configs() -> dict[Path, str]:
     first = {model.name: (model.name, 1) for model in MODELS}
     configs: dict[Path, str] = {}
     for profile in PROFILES:
-        for model in MODELS:
+        for model in COMPONENTS:
             configs[FOLDER / profile / model.name / "config.pbtxt"] = text(model_config(model, profile))
         ensemble = FOLDER / profile / recommend_name(1) / "config.pbtxt"
         configs[ensemble] = text(recommend_config(1, first))

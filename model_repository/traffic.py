@@ -39,7 +39,7 @@ class _Record(BaseModel):
 
 class ServedRelease(_Record):
     """What an orchestrator must know of a release: the models to call and on which servers (`host:port`), the keys its
-    caches carry, and how many candidates it answers."""
+    caches carry, and how many candidates it answers. Without `explain` its scores cannot be explained."""
 
     release: Annotated[int, Field(ge=1)]
     line: Annotated[int, Field(ge=1)]
@@ -50,6 +50,8 @@ class ServedRelease(_Record):
     schema_hash: str
     triton: Annotated[tuple[str, ...], Field(min_length=1)]
     ranked: Annotated[int, Field(ge=1)] = CANDIDATES
+    assemble: ServedModel | None = None
+    explain: ServedModel | None = None
 
 
 class Arm(_Record):

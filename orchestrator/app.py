@@ -4,34 +4,26 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from deploy.settings import Settings, load_settings
-from orchestrator import inbound, metrics
-from orchestrator.api import Endpoint, answer_of, error_body
-from orchestrator.docs import NOT_READY, openapi_of
-from orchestrator.errors import HttpAnswer
-from orchestrator.event_schemas import EVENTS_BYTES, EventsRequest
+from orchestrator.docs import openapi_of
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
+from orchestrator.keyring import AdminKey
 from orchestrator.logs import configure
-from orchestrator.parse import ParseJson, parse_query
+from orchestrator.operations import add_operations
 from orchestrator.policy import LogPolicy, Policy
 from orchestrator.redis_link import RedisLink
-from orchestrator.schemas import AliveResponse, ReadyResponse, RecommendRequest
+from orchestrator.routes import HotRoutes, as_routes, hot_routes
 from orchestrator.service import Service, build
 from orchestrator.shutdown import drain_first
+from orchestrator.tracing import Tracer
 from orchestrator.triton import TritonClient
 
+NO_KEY = AdminKey(None)
 GC_EVERY = 20_000  # objects
 SLOW = 0.45  # share of the deadline after which a stay inside Triton counts as slow
 DESCRIPTION = "Two-stage recommendations: retrieve, rank, rules. One request, one release."
@@ -51,7 +43,8 @@ def create_app() -> FastAPI:
         impressions=settings.logs / "impressions.jsonl",
         open_rows=partial(open_feast, settings),
     )
-    return assemble(service, before=store.start, after=store.close)
+    key = AdminKey(settings.admin_key)
+    return assemble(service, before=store.start, after=store.close, key=key, tracer=tracer_of(settings, policy))
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -68,10 +61,19 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def tracer_of(settings: Settings, policy: Policy) -> Tracer | None:
+    """None without a collector; OpenTelemetry is not even imported then."""
+    if settings.otlp_endpoint is None:
+        return None
+    from orchestrator.spans import open_tracer
+
+    return open_tracer(settings.otlp_endpoint, settings.trace_share, policy.trace)
+
+
 class App(FastAPI):
     """FastAPI, but for its hot routes: they are found before its middlewares, which would take a tenth of a request."""
 
-    hot: dict[tuple[str, str], Endpoint[Any]]
+    hot: HotRoutes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -86,7 +88,11 @@ async def nothing() -> None:
 
 
 def assemble(
-    service: Service, before: Callable[[], Awaitable[None]] = nothing, after: Callable[[], Awaitable[None]] = nothing
+    service: Service,
+    before: Callable[[], Awaitable[None]] = nothing,
+    after: Callable[[], Awaitable[None]] = nothing,
+    key: AdminKey = NO_KEY,
+    tracer: Tracer | None = None,
 ) -> FastAPI:
     """Routes and life cycle around a service."""
 
@@ -101,74 +107,13 @@ def assemble(
         yield
         await service.stop()
         await after()
+        if tracer is not None:
+            await tracer.close()
 
     app = App(title="Trident", version="1", description=DESCRIPTION, lifespan=lifespan)
     app.state.service = service
-    recommend = service.recommender.recommend
-    parse_body = ParseJson(RecommendRequest, service.policy.body_s)
-    parse_events = ParseJson(EventsRequest, service.policy.body_s, EVENTS_BYTES)
-    app.hot = {
-        ("GET", "/recommend"): Endpoint("/recommend", parse_query, recommend),
-        ("POST", "/v1/recommend"): Endpoint("/v1/recommend", parse_body, recommend),
-        ("POST", "/v1/events"): Endpoint("/v1/events", parse_events, service.events.take, HTTPStatus.ACCEPTED),
-    }
-    app.router.routes[:0] = [Route(path, endpoint, methods=[method]) for (method, path), endpoint in app.hot.items()]
+    app.hot = hot_routes(service, key, tracer)
+    app.router.routes[:0] = as_routes(app.hot)
     add_operations(app, service)
-    app.add_exception_handler(HTTPException, plain_error)
-    app.add_exception_handler(Exception, unforeseen)
     app.openapi = partial(openapi_of, app)  # type: ignore[method-assign]
     return app
-
-
-def add_operations(app: FastAPI, service: Service) -> None:
-    """The routes for whoever runs it."""
-
-    @app.get("/healthz", tags=["operations"])
-    async def healthz() -> AliveResponse:
-        """The process is alive."""
-        return AliveResponse(status="alive")
-
-    @app.get("/readyz", tags=["operations"], response_model=ReadyResponse, responses=NOT_READY)
-    async def readyz() -> JSONResponse:
-        """A traffic record is known and every model it serves is ready on one of its servers."""
-        found = await service.readiness()
-        plan = service.traffic.plan
-        releases = sorted(plan.record.carried) if plan else []
-        content = {
-            "status": "not ready" if found.reasons else "ready",
-            "reasons": found.reasons,
-            "lacking": found.lacking,
-            "releases": releases,
-            "traffic": {
-                "sequence": plan.record.sequence if plan else None,
-                "confirmed_seconds_ago": service.traffic.contact.age(),
-            },
-        }
-        return JSONResponse(content, status_code=503 if found.reasons else 200)
-
-    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
-    async def exposition() -> Response:
-        """Prometheus metrics."""
-        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
-
-
-async def plain_error(request: Request, error: Exception) -> Response:
-    """Unknown paths and wrong methods, in the one error shape."""
-    assert isinstance(error, HTTPException)
-    answer = HttpAnswer(
-        error.status_code,
-        {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http"),
-        "no such path" if error.status_code == 404 else "not possible here",
-    )
-    return _response(request, answer)
-
-
-async def unforeseen(request: Request, error: Exception) -> Response:
-    """Anything else."""
-    return _response(request, answer_of(error))
-
-
-def _response(request: Request, answer: HttpAnswer) -> Response:
-    offered = request.headers.get("x-request-id")
-    request_id = inbound.request_id(offered.encode("latin-1") if offered else None)
-    return Response(error_body(answer, request_id), answer.status, media_type="application/json")

@@ -3,10 +3,12 @@ never served; the models are the ones that validate the input."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Query, Security
 from fastapi.openapi.utils import get_openapi
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.event_schemas import EventsRequest, EventsResponse
+from orchestrator.explanation import ExplainedResponse
 from orchestrator.schemas import ErrorResponse, ReadyResponse, RecommendRequest, RecommendResponse
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -19,6 +21,11 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorResponse, "description": "nothing can answer yet; see Retry-After"},
 }
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ReadyResponse, "description": "`reasons` says why"}}
+KEY_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "the admin key is missing or wrong"},
+    403: {"model": ErrorResponse, "description": "no admin key is set, so what needs one is off"},
+}
+KEY_OPTIONAL: dict[str, Any] = {"security": [{}]}  # added to the scheme that the route's parameter names
 QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
 EVENT_ERRORS = ERRORS | {
     413: {"model": ErrorResponse, "description": "body over 512 KiB"},
@@ -34,10 +41,14 @@ async def recommend(query: Annotated[RecommendRequest, Query()]) -> RecommendRes
     raise NotImplementedError(query)
 
 
-@documented.post("/v1/recommend", responses=ERRORS)
-async def recommend_v1(body: RecommendRequest) -> RecommendResponse:
+@documented.post("/v1/recommend", responses=ERRORS | KEY_ERRORS, openapi_extra=KEY_OPTIONAL)
+async def recommend_v1(
+    body: RecommendRequest,
+    key: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))],
+    explain: Annotated[bool, Query(description="add why the answer is what it is; needs the admin key")] = False,
+) -> ExplainedResponse:
     """The same with a JSON body."""
-    raise NotImplementedError(body)
+    raise NotImplementedError(body, key, explain)
 
 
 @documented.post("/v1/events", status_code=202, responses=EVENT_ERRORS, tags=["events"])

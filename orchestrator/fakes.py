@@ -11,7 +11,7 @@ import numpy as np
 
 from feature_repo.rows import UserRow
 from feature_repo.vectors import item_key
-from model_repository.contract import CANDIDATES, EMBEDDING_WIDTH, RULE_COLUMNS
+from model_repository.contract import CANDIDATES, EMBEDDING_WIDTH, EXPLAIN, ITEM_FEATURES, RANKER_FEATURES, RULE_COLUMNS
 from model_repository.traffic import ServedModel
 from orchestrator.call import Array, Arrays, Call
 from orchestrator.errors import LateError, StageError
@@ -119,6 +119,9 @@ def fake_outputs(call: Call, items: int = CANDIDATES) -> Arrays:
         "scores": np.stack([falling, falling / 2, falling / 4], axis=1),
         "rules": rules[None],
         "count": np.array([[items]], np.int32),
+        "item_features": np.zeros((1, *ITEM_FEATURES.shape), np.float32),
+        "ranker_features": np.repeat(falling[:, None], RANKER_FEATURES.shape[1], axis=1),
+        "contributions": np.zeros(EXPLAIN.outputs[0].shape, np.float32),
     }
     return {tensor.name: everything[tensor.name].copy() for tensor in call.outputs}
 

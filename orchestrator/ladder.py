@@ -25,9 +25,9 @@ from orchestrator.items import Metadata
 from orchestrator.lru import Lru
 from orchestrator.policy import Policy
 from orchestrator.popular import PopularFollower
+from orchestrator.release import Release
 from orchestrator.rules import Candidates
 from orchestrator.single_flight import SingleFlight
-from orchestrator.traffic import Release
 from orchestrator.triton import Inference
 from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
@@ -148,6 +148,7 @@ class Ladder:
                 if isinstance(error, UnknownModelError) and not ask.retried:
                     raise
                 ask.reasons.append(f"{stage}_{error.reason}")
+                ask.watch.failed(error.reason)
                 return None
 
     async def _queue(self, ask: Ask) -> bool:

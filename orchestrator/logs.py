@@ -6,12 +6,17 @@ import sys
 import orjson
 import structlog
 
+from orchestrator.tracing import add_trace
+
+LIBRARIES = ("uvicorn", "asyncio")  # that log through the standard library
+
 
 def configure(level: str) -> None:
     """Set structlog up for this process. JSON escapes what could break a line."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            add_trace,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=orjson.dumps),
@@ -20,3 +25,15 @@ def configure(level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
     )
+    for name in LIBRARIES:
+        logging.getLogger(name).handlers = [Lines()]
+        logging.getLogger(name).propagate = False
+
+
+class Lines(logging.Handler):
+    """What a library logs, tracebacks included, as a line like any other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record."""
+        log = structlog.get_logger()
+        log.log(record.levelno, "library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)

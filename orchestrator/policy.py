@@ -126,6 +126,28 @@ class BreakerPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainPolicy:
+    """Explanations are for whoever looks after the system: few `at_once`, and given up `deadline_s` after they began.
+    `features` are named for each objective of an item."""
+
+    at_once: int = 1
+    deadline_s: float = 5.0
+    features: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePolicy:
+    """Spans wait in a `queue` of so many and are sent `batch` at a time, or every `every_s`. One send is given up after
+    `export_s`, and at the end all that is left after `grace_s`."""
+
+    queue: int = 4096
+    batch: int = 512
+    every_s: float = 1.0
+    export_s: float = 2.0
+    grace_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. Times ending in `_s` are seconds."""
 
@@ -139,6 +161,8 @@ class Policy:
     events: EventPolicy = EventPolicy()
     log: LogPolicy = LogPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
+    explain: ExplainPolicy = ExplainPolicy()
+    trace: TracePolicy = TracePolicy()
     max_in_flight: int = 64
     embedding_ttl_s: int = 3600
     written_row_ttl_s: int = 3600  # a row that came through Feast; the next materialisation replaces it

@@ -3,17 +3,18 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import orjson
 
-from feature_repo.context import RequestContext, context_array
+from feature_repo.context import context_array
 from feature_repo.schema import SCHEMA, country_code
-from feature_repo.vectors import cold_user, item_key
+from feature_repo.vectors import item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
 from orchestrator.answers import Answers
+from orchestrator.asked import assume_home, said, session_of, unread
+from orchestrator.chosen import Answer, Chosen, Json, degraded
 from orchestrator.deadline import Deadline
 from orchestrator.errors import LateError, UnknownModelError
 from orchestrator.impression import impression, raw_inputs, sampled
@@ -28,23 +29,12 @@ from orchestrator.schemas import RecommendRequest
 from orchestrator.tallies import TALLIES
 from orchestrator.traffic import Assignment, TrafficFollower
 from orchestrator.users import Known, Users
-from orchestrator.watch import Watch
+from orchestrator.watch import new_watch
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
 UNRANKED: frozenset[Level] = frozenset({"L2", "L3", "L4"})
 CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
-CONTEXT_DEPTH = SCHEMA.offset("context_session_depth")
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """The rows that will be shown, and the order's scores: rows [m], scores [n]."""
-
-    found: Found
-    rows: rules.Rows
-    scores: rules.Floats
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,20 +55,27 @@ class Recommender:
         with self.limit:
             ask = self._admit(request)
             try:
-                return await self._answered(request, request_id, ask)
+                answer = await self._answered(request, request_id, ask)
+                self._count(ask, answer.chosen)
+                self._log(request, ask, answer.known, answer.chosen, answer.body)
+                return orjson.dumps(answer.body)
             except Exception:
                 failed(ask)
                 raise
 
-    async def _answered(self, request: RecommendRequest, request_id: str, ask: Ask) -> bytes:
+    async def unseen(self, request: RecommendRequest, request_id: str) -> Answer:
+        """An answer that the user is not shown: neither counted nor logged. Raises as `recommend` does."""
+        with self.limit:
+            return await self._answered(request, request_id, self._admit(request))
+
+    async def _answered(self, request: RecommendRequest, request_id: str, ask: Ask) -> Answer:
         variant, known, found = await self._find(request, ask)
         with ask.watch.stage("rules"):
             chosen = self._choose(request, ask, known, found)
         with ask.watch.stage("respond"):
             items = await self._show(chosen, ask)
         body = self._answer(request, request_id, ask, variant, chosen, items)
-        self._log(request, ask, known, chosen, body)
-        return orjson.dumps(body)
+        return Answer(ask=ask, known=known, chosen=chosen, body=body)
 
     def _admit(self, request: RecommendRequest) -> Ask:
         deadline = Deadline.after(self.policy.deadline_s)
@@ -90,7 +87,7 @@ class Recommender:
             country=country,
             context=context,
             deadline=deadline,
-            watch=Watch(),
+            watch=new_watch(),
             at=now.timestamp(),
         )
 
@@ -137,9 +134,7 @@ class Recommender:
         keeps = found.level not in UNRANKED and known.origin != "cold"
         wanted = self.answers.wanted(request.user_id, found.release, ask.country) if keeps else 0
         rows = rules.select(scores, found.candidates, hidden, max(wanted, request.num_items), self.policy.rules)
-        if wanted:
-            self.answers.keep(request.user_id, found.release, ask.country, found.candidates, rows)
-        return Chosen(found=found, rows=rows[: request.num_items], scores=scores)
+        return Chosen(found=found, rows=rows[: request.num_items], scores=scores, kept=rows[:wanted])
 
     async def _show(self, chosen: Chosen, ask: Ask) -> list[Json]:
         """The items as the answer holds them. Only these rows' ids are decoded."""
@@ -177,11 +172,15 @@ class Recommender:
         }
         if request.timings:
             body["timings"] = ask.watch.milliseconds()
+        return body
+
+    def _count(self, ask: Ask, chosen: Chosen) -> None:
+        """Count the answer, for its release and for the one that the user was assigned to."""
+        seconds = ask.watch.total()
         LATENCY.observe("total", seconds)
         TALLIES.of(chosen.found.release).made += 1
         if ask.release is not None:
             TALLIES.of(ask.release).answered(seconds, missed(chosen))
-        return body
 
     def _log(self, request: RecommendRequest, ask: Ask, known: Known, chosen: Chosen, body: Json) -> None:
         """Queue the impression and the recently shown items; both are written later."""
@@ -189,6 +188,7 @@ class Recommender:
             child(DEGRADED, chosen.found.level, reason).inc()
         self.users.showed(request.user_id, chosen.found.candidates.keys[chosen.rows])
         OUTCOMES.add(body["model_version"], body["variant"], Count(shown=len(chosen.rows)))
+        self.answers.keep(request.user_id, chosen.found.release, ask.country, chosen.found.candidates, chosen.kept)
         entry = impression(request, ask, known, chosen.found.level, body)
         if sampled(body["request_id"], self.policy.log.inputs):
             objectives = chosen.found.candidates.objectives
@@ -206,48 +206,3 @@ def missed(chosen: Chosen) -> bool:
     """Whether the release itself fell short: it did not rank, or had nothing to show. What it can't help, such as old
     features or an absent Redis, would only hide that, since it makes every release's answers degraded."""
     return chosen.found.level in UNRANKED or len(chosen.rows) == 0
-
-
-def said(request: RecommendRequest, now: datetime) -> RequestContext:
-    """What the request says of itself, at `now`."""
-    return RequestContext(
-        at=now,
-        device=request.device,
-        system=request.os,
-        country=request.country,
-        language=request.language,
-        time_zone=request.time_zone,
-        placement=request.placement,
-        referrer=request.referrer,
-        session_depth=request.session_depth or 0,
-    )
-
-
-def assume_home(request: RecommendRequest, ask: Ask, known: Known) -> None:
-    """Where the request does not say, country and language are the user's own, and the depth what its session did."""
-    if request.country is None:
-        ask.country = known.country
-        ask.context[CONTEXT_COUNTRY] = known.country
-    if request.language is None:
-        ask.context[CONTEXT_LANGUAGE] = known.language
-    if known.depth:
-        ask.context[CONTEXT_DEPTH] = known.depth
-
-
-def session_of(request: RecommendRequest) -> str | None:
-    """The session whose events are counted, where the request does not say how many they are."""
-    return request.session_id if request.session_depth is None else None
-
-
-def unread(request: RecommendRequest) -> Known:
-    """A user nothing was read of, for when there is nothing to rank with either."""
-    return Known(row=cold_user(request.country), origin="cold")
-
-
-def degraded(level: Level, reasons: list[str], coverage: float) -> Json | None:
-    """What the answer says of its shortcomings; None when there are none."""
-    if coverage < 1:
-        reasons = [*reasons, "few_candidates"]
-    if not reasons:
-        return None
-    return {"level": level, "reasons": reasons, "coverage": round(coverage, 4)}

@@ -12,6 +12,7 @@ import structlog
 from model_repository.traffic import HEARTBEAT_EVERY_S, MIRROR
 from orchestrator.answers import Answers
 from orchestrator.events import Events
+from orchestrator.explain import Explainer
 from orchestrator.fleet import Connect, Fleet
 from orchestrator.heartbeat import Pulse
 from orchestrator.impression_log import ImpressionLog
@@ -56,6 +57,7 @@ class Service:
     events: Events
     pulse: Pulse
     recommender: Recommender
+    explainer: Explainer
     open_rows: OpenRows
     draining: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -180,5 +182,6 @@ def build(
         events=Events(store, traffic, users, items, policy),
         pulse=Pulse(store, traffic),
         recommender=recommender,
+        explainer=Explainer(recommender, fleet, policy),
         open_rows=open_rows,
     )

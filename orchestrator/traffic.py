@@ -17,56 +17,17 @@ from pydantic import ValidationError
 
 from feature_repo.rows import marker_key
 from feature_repo.schema import SCHEMA
-from model_repository import contract
-from model_repository.traffic import TRAFFIC_KEY, ServedModel, ServedRelease, Traffic
+from model_repository.traffic import TRAFFIC_KEY, ServedRelease, Traffic
 from orchestrator import mirror
-from orchestrator.call import Call
 from orchestrator.contact import Contact
 from orchestrator.deadline import Clock
 from orchestrator.errors import StageError
 from orchestrator.metrics import TRAFFIC_REFUSED, child
 from orchestrator.redis_link import Store
+from orchestrator.release import Release
 
-# Only what the rules and the answer need travels.
-RECOMMEND_OUTPUTS = tuple(t for t in contract.RECOMMEND.outputs if t.name != contract.SIMILARITY.name)
-CANDIDATE_OUTPUTS = tuple(t for t in contract.CANDIDATE_SEARCH.outputs if t.name != contract.ITEM_FEATURES.name)
 READ_TIMEOUT_S = 0.2
 log = structlog.get_logger(__name__)
-
-
-def embedding_prefix(served: ServedRelease) -> str:
-    """What the Redis keys of a tower's user embeddings begin with; the user's id follows."""
-    return f"embedding:{served.tower_digest}:{served.schema_hash}:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
-    """A served release with its prepared calls and the prefix of its cached embeddings."""
-
-    number: int
-    models: tuple[ServedModel, ...]
-    targets: tuple[str, ...]
-    embed: Call
-    recommend: Call
-    candidates: Call
-    embedding_prefix: str
-
-    @classmethod
-    def prepare(cls, served: ServedRelease) -> "Release":
-        """Everything of a release that no request changes."""
-
-        def call(model: contract.Model, of: ServedModel, outputs: tuple[contract.Tensor, ...]) -> Call:
-            return Call(model, of, contract.sized(outputs, served.ranked), served.triton)
-
-        return cls(
-            number=served.release,
-            models=(served.user_tower, served.candidates, served.recommend),
-            targets=served.triton,
-            embed=call(contract.USER_TOWER, served.user_tower, contract.USER_TOWER.outputs),
-            recommend=call(contract.RECOMMEND, served.recommend, RECOMMEND_OUTPUTS),
-            candidates=call(contract.CANDIDATE_SEARCH, served.candidates, CANDIDATE_OUTPUTS),
-            embedding_prefix=embedding_prefix(served),
-        )
 
 
 @dataclass(frozen=True, slots=True)

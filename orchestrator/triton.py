@@ -10,6 +10,7 @@ from typing import Protocol
 from tritonclient.grpc import service_pb2 as pb
 
 from model_repository.traffic import ServedModel
+from orchestrator import tracing
 from orchestrator.call import Array, Arrays, Call
 from orchestrator.errors import BadAnswerError, LateError, StageError, UnavailableError, UnknownModelError
 from orchestrator.frames import header_block
@@ -88,6 +89,8 @@ class TritonClient:
         wire = self._link.wire()
         if wire.left >= self._most_left:
             raise UnavailableError(f"{wire.left} late calls are still unanswered")
+        if (trace := tracing.outgoing()) is not None:
+            headers += header_block(trace)
         reply = await wire.call(headers, message, timeout_s, self._cancels)
         if reply.status:
             raise stage_error(reply.status, reply.details)

@@ -22,6 +22,7 @@ from orchestrator.lru import Lru
 from orchestrator.metrics import feature_age, looked_up
 from orchestrator.policy import Policy
 from orchestrator.redis_link import Command, Reply, Store
+from orchestrator.release import Release
 from orchestrator.rules import NO_KEYS, Keys
 from orchestrator.stored import (
     NO_TOKEN,
@@ -35,7 +36,7 @@ from orchestrator.stored import (
     session_key,
     shown_key,
 )
-from orchestrator.traffic import Release, TrafficFollower
+from orchestrator.traffic import TrafficFollower
 from orchestrator.writer import Writer
 
 Origin = Literal["stored", "feast", "memory", "cold"]

@@ -21,8 +21,8 @@ from model_repository.contract import USER_EMBEDDING, USER_TOWER
 from model_repository.traffic import TRAFFIC_KEY, ServedRelease, Traffic
 from orchestrator.call import Call
 from orchestrator.redis_link import Command, Store
+from orchestrator.release import embedding_prefix
 from orchestrator.stored import latest_token, pack_embedding, parse_row
-from orchestrator.traffic import embedding_prefix
 from orchestrator.triton import Inference
 
 ROWS = USER_TOWER.cpu.max_batch

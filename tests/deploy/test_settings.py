@@ -19,6 +19,8 @@ def _forget() -> None:
         ("TRIDENT_API_PORT", "70000", "TRIDENT_API_PORT"),
         ("TRIDENT_HOST", "0.0.0.0", "not a loopback address"),
         ("TRIDENT_SOURCE", "../x", "TRIDENT_SOURCE"),
+        ("TRIDENT_OTLP_ENDPOINT", "collector:4318", "TRIDENT_OTLP_ENDPOINT"),
+        ("TRIDENT_TRACE_SHARE", "1.5", "TRIDENT_TRACE_SHARE"),
         ("TRIDENT_SPARK_OPTIONS", "spark.a=1; spark.b", "TRIDENT_SPARK_OPTIONS.*'spark.b' is not key=value"),
     ],
 )

@@ -8,6 +8,7 @@ from deploy.local.serve import Platform
 from deploy.settings import Settings
 from exporters.manifest import read
 from exporters.verify import verify
+from model_repository.contract import COMPONENTS
 from perf.catalogue.forest import Trees
 from perf.catalogue.make import catalogue_settings, made, make
 from perf.errors import PerfError
@@ -19,7 +20,7 @@ from training.lines import FOREST, latest
 
 pytestmark = pytest.mark.e2e
 ITEMS, K, TREES = 2_500, 200, Trees(rounds=10, leaves=8)
-ROLES = {"redis", "orchestrator", "triton", "candidates", "assemble", "ranker", "user_tower", "item_tower"}
+ROLES = {"redis", "orchestrator", "triton", *(model.name for model in COMPONENTS)}
 
 
 def quiet(_: str) -> None:

@@ -182,7 +182,7 @@ def test_the_new_release_is_the_same_line_and_holds_the_new_item(settings: Setti
     )  # fmt: skip
     assert (after.parent, after.line, after.tower_digest) == (1, before.line, before.tower_digest)
     assert after.as_of > before.as_of
-    for name in ("user_tower", "item_tower", "assemble", "ranker"):
+    for name in ("user_tower", "item_tower", "assemble", "ranker", "explain"):
         assert after.slots[name] == before.slots[name]
         assert (settings.releases / str(number) / name).is_dir()
     known = np.load(settings.embeddings / after.tower_digest / FILE)

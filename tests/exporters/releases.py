@@ -11,8 +11,8 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries
-from feature_repo.schema import SCHEMA
-from model_repository.contract import EMBEDDING_WIDTH, MODELS
+from feature_repo.schema import RANKER_WIDTH, SCHEMA
+from model_repository.contract import COMPONENTS, EMBEDDING_WIDTH, OBJECTIVES
 
 ITEMS = 3
 
@@ -36,14 +36,21 @@ def write_index(path: Path, items: int = ITEMS, dimension: int = EMBEDDING_WIDTH
     faiss.write_index(index, str(path))
 
 
+def write_lightgbm(path: Path, features: int = RANKER_WIDTH, end: str = "end of trees\n") -> None:
+    """A LightGBM text model as far as it is looked at."""
+    head = f"tree\nversion=v4\nnum_class={len(OBJECTIVES)}\nmax_feature_idx={features - 1}\n\nTree=0\n"
+    path.write_text(f"{head}\n{end}")
+
+
 def write_release(folder: Path, number: int = 1, line: int = 1) -> Path:
     """Release `number` below `folder`; towers differ between lines."""
     release = folder / str(number)
-    for model in MODELS:
+    for model in COMPONENTS:
         (release / model.name).mkdir(parents=True)
     for name in ("user_tower", "item_tower", "assemble"):
         write_onnx(release / name / "model.onnx", value=float(line))
     (release / "ranker" / "checkpoint.tl").write_bytes(struct.pack("<3i", 4, 8, 1) + b"trees")
+    write_lightgbm(release / "explain" / "forest.txt")
     write_index(release / "candidates" / "index.faiss")
     np.save(release / "candidates" / "keys.npy", np.arange(ITEMS))
     table = {"items": ITEMS, "tower_digest": digest_of(release), "schema_hash": SCHEMA.hash}
@@ -57,7 +64,7 @@ def write_manifest(release: Path, number: int = 1, line: int = 1, **changes: obj
     slots = {
         m.name: Slot(model=m.name, version=number if m.versioned_by == "release" else line,
                      files=file_entries(release / m.name))
-        for m in MODELS
+        for m in COMPONENTS if (release / m.name).is_dir()
     }  # fmt: skip
     index = IndexFacts(kind="flat", items=ITEMS, dimension=128, candidates=1, recall=1.0, bytes_per_item=512)
     manifest = Manifest(

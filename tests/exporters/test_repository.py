@@ -12,7 +12,7 @@ from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries
 from exporters.names import CONFIG, model_name, model_names
 from exporters.repository import install, installed, needed, remove_drafts
 from feature_repo.schema import RANKER_WIDTH, SCHEMA
-from model_repository.contract import CANDIDATE_SEARCH, RANKER, USER_TOWER, Placement, Tensor
+from model_repository.contract import CANDIDATE_SEARCH, COMPONENTS, RANKER, USER_TOWER, Placement, Tensor
 from model_repository.render import contract_hash, model_config, parse, text
 from tests.ports import isolated_settings
 
@@ -63,7 +63,7 @@ def test_what_is_there_is_not_touched(settings: Settings) -> None:
 
 
 def test_a_name_belongs_to_its_first_contract(settings: Settings) -> None:
-    assert set(model_names(settings).values()) == {"user_tower", "item_tower", "candidates", "assemble", "ranker"}
+    assert set(model_names(settings).values()) == {model.name for model in COMPONENTS}
     install(settings.runtime_repository, settings, write_release(settings), ())
     assert model_names(settings)["candidates"] == "candidates"
     other = model_names(settings.model_copy(update={"candidates": 300}))["candidates"]

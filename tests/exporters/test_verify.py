@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from exporters.errors import ManifestError
 from exporters.manifest import FILE, release_numbers
 from exporters.signing import SIGNATURE
 from exporters.verify import verify
-from tests.exporters.releases import digest_of, write_index, write_manifest, write_onnx, write_release
+from tests.exporters.releases import digest_of, write_index, write_lightgbm, write_manifest, write_onnx, write_release
 
 
 @pytest.fixture
@@ -25,6 +26,21 @@ def release(tmp_path: Path) -> Path:
 
 def test_an_untouched_release_verifies(release: Path) -> None:
     assert verify(release).release == 1
+
+
+def test_a_release_of_before_there_were_explanations_verifies(release: Path) -> None:
+    shutil.rmtree(release / "explain")
+    assert "explain" not in write_manifest(release).slots
+    assert verify(release).release == 1
+
+
+def test_a_role_that_the_manifest_lacks_is_refused(release: Path) -> None:
+    document = json.loads((release / FILE).read_text())
+    for slot, message in (("explain", r"\['explain'\] are not in the manifest"), ("ranker", "slots .* expected")):
+        del document["slots"][slot]
+        (release / FILE).write_text(json.dumps(document))
+        with pytest.raises(ManifestError, match=message):
+            verify(release)
 
 
 def test_a_half_copied_release_is_none(release: Path) -> None:
@@ -159,6 +175,10 @@ CONTENTS: list[tuple[str, str, Callable[[Path], object], str]] = [
     ("another metric", "candidates/index.faiss", lambda p: write_index(p, l2=True), "metric 1"),
     ("too few items", "candidates/index.faiss", lambda p: write_index(p, items=2), "items of the index is 2"),
     ("no forest", "ranker/checkpoint.tl", lambda p: p.write_bytes(b"\x80\x04\x95" * 9), "Treelite checkpoint"),
+    ("no LightGBM", "explain/forest.txt", lambda p: p.write_bytes(b"\x80\x04pickle"), "not a .txt file"),
+    ("other features", "explain/forest.txt", lambda p: write_lightgbm(p, features=7), "'max_feature_idx': '6'"),
+    ("half a LightGBM", "explain/forest.txt", lambda p: write_lightgbm(p, end=""), "its trees do not end"),
+    ("another artifact", "explain/forest.txt", lambda p: p.rename(p.with_name("x.txt")), "explain has no forest.txt"),
     ("no JSON", "candidates/table.json", lambda p: p.write_text("{"), "not a .json file"),
     ("a deep JSON", "candidates/table.json", lambda p: p.write_text("[" * 200_000), "not a .json file"),
     ("a list for a table", "candidates/table.json", lambda p: p.write_text("[]"), "missing or not an object"),

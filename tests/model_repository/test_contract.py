@@ -4,22 +4,28 @@ from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
+from tritonclient.grpc import model_config_pb2 as pb
 
 from feature_repo.schema import CONTENT_WIDTH, CONTEXT_WIDTH, HISTORY, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
 from model_repository.contract import (
     BY_NAME,
     CANDIDATES,
     EMBEDDING_WIDTH,
+    EXPLAIN,
+    EXPLAINED,
     MODELS,
+    PROFILES,
     RANKER,
     RECOMMEND,
     STEPS,
+    Profile,
     Tensor,
     sized,
 )
 from model_repository.render import model_config, recommend_config
 from model_repository.traffic import Arm, Change, ServedRelease, Traffic
 
+KIND_CPU = pb.ModelInstanceGroup.KIND_CPU
 CHANGE = Change(action="promote", at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -63,6 +69,15 @@ def test_profiles_differ_only_in_placement(model: object) -> None:
         for field in ("instance_group", "dynamic_batching", "max_batch_size", "model_warmup"):
             config.ClearField(field)
     assert cpu == gpu
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_explaining_has_no_part_in_a_request(profile: Profile) -> None:
+    config = model_config(EXPLAIN, profile)
+    assert config.instance_group[0].kind == KIND_CPU
+    assert not config.model_warmup  # it loads at its first call
+    assert EXPLAIN.name not in {step.model.name for step in STEPS}
+    assert config.input[0].dims == [EXPLAINED, RANKER_WIDTH]
 
 
 def test_the_forest_is_configured_for_three_scores() -> None:

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from feature_repo.rows import UserRow, marker_key, pack_user_row, user_key
 from feature_repo.schema import SCHEMA
@@ -18,10 +19,13 @@ from model_repository.traffic import TRAFFIC_KEY, Arm, Change, Popular, PopularI
 from orchestrator.app import assemble
 from orchestrator.fakes import FakeInference, FakeRows, FakeStore, fake_id
 from orchestrator.gate import GatePolicy
+from orchestrator.keyring import AdminKey
 from orchestrator.policy import Policy
 from orchestrator.service import Service, build
 
 KNOWN_USER = "ana"
+ADMIN = {"authorization": "Bearer an-admin-key-for-tests"}
+ADMIN_KEY = AdminKey(SecretStr("an-admin-key-for-tests"))
 
 
 @pytest.fixture
@@ -41,6 +45,8 @@ def served(release: int = 1, line: int = 1, digest: str = "tower") -> ServedRele
         tower_digest=digest,
         schema_hash=SCHEMA.hash,
         triton=("fake:1",),
+        assemble=("assemble", line),
+        explain=("explain", line),
     )
 
 
@@ -135,7 +141,7 @@ class World:
 
     def client(self, service: Service) -> httpx.AsyncClient:
         """An HTTP client of the application around a service; the service is started by whoever made it."""
-        transport = httpx.ASGITransport(app=assemble(service), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=assemble(service, key=ADMIN_KEY), raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 

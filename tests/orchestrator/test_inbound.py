@@ -164,6 +164,13 @@ async def test_unknown_paths_and_methods(running: Running, method_and_path: tupl
     answer = await running.http.request(method, path)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+    assert answer.headers["x-request-id"] == answer.json()["error"]["request_id"]
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_a_head_request_is_no_exposure(running: Running):
+    assert (await running.http.head("/recommend?user_id=a")).status_code == 405
+    assert running.world.triton.calls == []
 
 
 @pytest.mark.parametrize("offered", ["a b", "x" * 65, "a\tb", "ümlaut".encode(), "<script>"])

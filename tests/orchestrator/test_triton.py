@@ -14,7 +14,7 @@ from orchestrator.errors import BadAnswerError, LateError, UnavailableError, Unk
 from orchestrator.fakes import fake_outputs
 from orchestrator.frames import varint
 from orchestrator.ladder import unpack
-from orchestrator.traffic import CANDIDATE_OUTPUTS, RECOMMEND_OUTPUTS
+from orchestrator.release import CANDIDATE_OUTPUTS, RECOMMEND_OUTPUTS
 from orchestrator.triton import TritonClient, stage_error
 from tests.ports import free_port
 

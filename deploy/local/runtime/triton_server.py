@@ -87,6 +87,7 @@ class TritonServer(Server):
             f"--backend-config=python,shm-default-byte-size={SHM_BYTES}",
             f"--exit-timeout-secs={self.exit_seconds}",
             *(server_flags(s.triton_key.get_secret_value()) if s.triton_key else ()),
+            *(trace_flags(s.otlp_endpoint) if s.otlp_endpoint else ()),
             *self._flags,
         ]
 
@@ -112,6 +113,17 @@ class TritonServer(Server):
 def _port(number: int, service: str) -> Port:
     variable = f"TRIDENT_TRITON_{service.upper()}_PORT"
     return Port(number=number, purpose=f"Triton {service}", variable=variable)
+
+
+def trace_flags(endpoint: str) -> tuple[str, ...]:
+    """Spans of the calls that carry a sampled trace context, and of no other (rate 0), to a collector's base URL."""
+    settings = (
+        "mode=opentelemetry",
+        f"opentelemetry,url={endpoint.rstrip('/')}/v1/traces",
+        "level=TIMESTAMPS",
+        "rate=0",
+    )
+    return tuple(f"--trace-config={setting}" for setting in settings)
 
 
 def triton_variables() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the three python-based backends share: reading a model's configuration, and batching requests.
+"""What the python-based backends share: reading a model's configuration, and batching requests.
 
 The folder layout is Triton's own: `<backend directory>/<name>/model.py` serves every model whose config.pbtxt says
 `backend: "<name>"`. Configuration keys mean what they mean to the C++ backend of that name; a key a backend does

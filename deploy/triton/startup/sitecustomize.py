@@ -1,6 +1,6 @@
 """Runs first in every python stub of Triton, which has it on its PYTHONPATH.
 
-A release brings up five stubs beside those that answer. What each imports before anything of ours runs is loaded here,
+A release brings up six stubs beside those that answer. What each imports before anything of ours runs is loaded here,
 in a thread that gives way to what serves.
 """
 
