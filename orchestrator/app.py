@@ -15,10 +15,12 @@ from starlette.routing import Route
 from deploy.settings import Settings, load_settings
 from orchestrator import inbound, metrics
 from orchestrator.api import Endpoint, answer_of, error_body
-from orchestrator.docs import openapi_of
+from orchestrator.availability import BODY_BYTES, AvailabilityRequest
+from orchestrator.docs import AVAILABILITY, openapi_of
 from orchestrator.errors import HttpAnswer
 from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
+from orchestrator.keyring import AdminKey
 from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
 from orchestrator.policy import Policy
@@ -27,6 +29,7 @@ from orchestrator.schemas import RecommendRequest
 from orchestrator.service import Service, build
 from orchestrator.triton import TritonClient
 
+NO_KEY = AdminKey(None)
 SLOW = 0.45  # share of the deadline after which a stay inside Triton counts as slow
 DESCRIPTION = "Two-stage recommendations: retrieve, rank, rules. One request, one release."
 
@@ -45,7 +48,7 @@ def create_app() -> FastAPI:
         impressions=settings.logs / "impressions.jsonl",
         open_rows=partial(open_feast, settings),
     )
-    return assemble(service, before=store.start, after=store.close)
+    return assemble(service, before=store.start, after=store.close, key=AdminKey(settings.admin_key))
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -65,9 +68,12 @@ async def nothing() -> None:
 
 
 def assemble(
-    service: Service, before: Callable[[], Awaitable[None]] = nothing, after: Callable[[], Awaitable[None]] = nothing
+    service: Service,
+    before: Callable[[], Awaitable[None]] = nothing,
+    after: Callable[[], Awaitable[None]] = nothing,
+    key: AdminKey = NO_KEY,
 ) -> FastAPI:
-    """Routes and life cycle around a service."""
+    """Routes and life cycle around a service; without a key the admin's endpoints are closed."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -87,6 +93,9 @@ def assemble(
         Route("/recommend", Endpoint("/recommend", parse_query, recommend), methods=["GET"]),
         Route("/v1/recommend", Endpoint("/v1/recommend", parse_body, recommend), methods=["POST"]),
     ]
+    parse_changes = ParseJson(AvailabilityRequest, service.policy.body_s, BODY_BYTES, key)
+    changes = Endpoint(AVAILABILITY, parse_changes, service.availability.change)
+    app.router.routes.insert(0, Route(AVAILABILITY, changes, methods=["POST"]))
     add_operations(app, service)
     app.add_exception_handler(HTTPException, plain_error)
     app.add_exception_handler(Exception, unforeseen)

@@ -3,9 +3,11 @@ never served; the models are the ones that validate the input."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, FastAPI, Query, Security
 from fastapi.openapi.utils import get_openapi
+from fastapi.security import HTTPBearer
 
+from orchestrator.availability import AvailabilityRequest, AvailabilityResponse
 from orchestrator.schemas import ErrorResponse, RecommendRequest, RecommendResponse
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -18,7 +20,21 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorResponse, "description": "nothing can answer yet; see Retry-After"},
 }
 QUERY_ERRORS = {status: shape for status, shape in ERRORS.items() if status not in (408, 415)}
+ADMIN_ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorResponse, "description": "the admin key is missing or wrong"},
+    403: {"model": ErrorResponse, "description": "no admin key is set, so the admin's endpoints are closed"},
+}
+AVAILABILITY = "/v1/items/availability"
+AVAILABILITY_ERRORS = {
+    **{status: shape for status, shape in ERRORS.items() if status != 429},
+    **ADMIN_ERRORS,
+    413: {"model": ErrorResponse, "description": "body over 1 MiB"},
+    503: {"model": ErrorResponse, "description": "Redis did not take it; send it again, see Retry-After"},
+}
 documented = APIRouter(tags=["recommendations"])
+for_admins = APIRouter(
+    tags=["items"], dependencies=[Security(HTTPBearer(description="the admin key, TRIDENT_ADMIN_KEY"))]
+)
 
 
 @documented.get("/recommend", responses=QUERY_ERRORS)
@@ -33,10 +49,19 @@ async def recommend_v1(body: RecommendRequest) -> RecommendResponse:
     raise NotImplementedError(body)
 
 
+@for_admins.post(AVAILABILITY, responses=AVAILABILITY_ERRORS)
+async def availability(body: AvailabilityRequest) -> AvailabilityResponse:
+    """Say in real time what is in stock, safe, at what price and where: it holds within a second, until said otherwise.
+
+    What is said stays on top of every later generation of the catalogue, until `reset` takes it back.
+    """
+    raise NotImplementedError(body)
+
+
 def openapi_of(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: the hot routes and everything FastAPI serves itself."""
+    """The OpenAPI document: the plain ASGI routes and everything FastAPI serves itself."""
     if app.openapi_schema is None:
-        routes = [*documented.routes, *app.routes]
+        routes = [*documented.routes, *for_admins.routes, *app.routes]
         app.openapi_schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=routes
         )

@@ -11,6 +11,7 @@ OrchestratorError
 │   └── InvalidError           422 a field is missing, unknown, of a wrong type or out of range
 ├── GoneError                  nobody is left to answer: the client hung up
 ├── OverloadedError            429 with Retry-After: refused before any work
+├── UnwrittenError             503 with Retry-After: an admin's change could not be stored
 ├── NothingStandsError         503 with Retry-After: no rung of the ladder is left
 └── StageError                 never reaches a client: the answer degrades by one rung
     ├── LateError              the stage's share of the deadline is spent
@@ -107,6 +108,10 @@ class NothingStandsError(OrchestratorError):
     """No traffic record and no popular items."""
 
 
+class UnwrittenError(OrchestratorError):
+    """Redis did not take it, or not in time."""
+
+
 class StageError(OrchestratorError):
     """A stage failed; `reason` is a short token for the answer, the log and the metric."""
 
@@ -162,4 +167,7 @@ def http_answer(error: Exception) -> HttpAnswer:
         return HttpAnswer(HTTPStatus.TOO_MANY_REQUESTS, "overloaded", "too many requests in flight", retry_after=1)
     if isinstance(error, NothingStandsError):
         return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "nothing can answer yet", retry_after=2)
+    if isinstance(error, UnwrittenError):
+        message = "this could not be stored; send it again"
+        return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", message, retry_after=1)
     return HttpAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "internal error")

@@ -32,10 +32,12 @@ async def _behave(delay_s: float, failure: StageError | None, timeout_s: float) 
 
 @dataclass
 class FakeStore:
-    """A `Store` over a dictionary: strings and lists, the few commands the orchestrator sends."""
+    """A `Store` over dictionaries: the few commands the orchestrator sends."""
 
     values: dict[str, bytes] = field(default_factory=dict)
     lists: dict[str, list[bytes]] = field(default_factory=dict)
+    hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    streams: dict[str, list[list[Reply]]] = field(default_factory=dict)
     delay_s: float = 0.0
     failure: StageError | None = None
     round_trips: list[list[str]] = field(default_factory=list)
@@ -49,7 +51,16 @@ class FakeStore:
         """See `Store`."""
         await _behave(self.delay_s, self.failure, timeout_s)
         self.round_trips.append([str(command[0]) for command in commands])
-        return [getattr(self, f"_{str(command[0]).lower()}")(*command[1:]) for command in commands]
+        if commands[0][0] != "MULTI":
+            return [self._do(command) for command in commands]
+        done = [self._do(command) for command in commands[1:-1]]
+        return [b"OK", *([b"QUEUED"] * len(done)), done]
+
+    def _do(self, command: Command) -> Reply:
+        return getattr(self, f"_{str(command[0]).lower()}")(*command[1:])
+
+    def _get(self, key: str) -> bytes | None:
+        return self.values.get(key)
 
     def _mget(self, *keys: str) -> list[bytes | None]:
         return [self.values.get(key) for key in keys]
@@ -74,8 +85,40 @@ class FakeStore:
     def _lrange(self, key: str, first: int, last: int) -> list[bytes]:
         return self.lists.get(key, [])[first : last + 1]
 
+    def _incr(self, key: str) -> int:
+        self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
+        return int(self.values[key])
+
+    def _hset(self, key: str, *pairs: bytes | str) -> int:
+        texts = [text.encode() if isinstance(text, str) else text for text in pairs]
+        self.hashes.setdefault(key, {}).update(zip(texts[::2], texts[1::2], strict=True))
+        return len(pairs) // 2
+
+    def _hdel(self, key: str, *names: bytes) -> int:
+        return sum(self.hashes.get(key, {}).pop(name, None) is not None for name in names)
+
+    def _hscan(self, key: str, *_: str | int) -> list[Reply]:
+        return [b"0", [part for pair in self.hashes.get(key, {}).items() for part in pair]]
+
+    def _xadd(self, key: str, *arguments: str | int) -> bytes:
+        entries = self.streams.setdefault(key, [])
+        entries.append([f"{len(entries) + 1}-0".encode(), [str(part).encode() for part in arguments[4:]]])
+        return bytes(entries[-1][0])
+
+    def _xread(self, _count: str, count: int, _streams: str, key: str, after: bytes) -> list[Reply] | None:
+        entries = [entry for entry in self.streams.get(key, []) if number(entry[0]) > number(after)]
+        return [[key.encode(), entries[:count]]] if entries else None
+
+    def _xrevrange(self, key: str, *_: str | int) -> list[Reply]:
+        return self.streams.get(key, [])[-1:]
+
     def _expire(self, key: str, seconds: int) -> int:
         return int(key in self.lists and seconds > 0)
+
+
+def number(entry: bytes) -> int:
+    """Of a fake stream's entry."""
+    return int(entry.partition(b"-")[0])
 
 
 def fake_id(number: int) -> str:

@@ -111,7 +111,7 @@ class Ladder:
         popular = self._popular.best(release)
         if popular is None:
             raise NothingStandsError
-        candidates = popular.in_country(country)
+        candidates = popular.in_country(country, self._popular.limits)
         return Found(level="L4", candidates=candidates, release=popular.release, metadata=popular.metadata)
 
     async def _try(self, ask: Ask, stage: str, work: Coroutine[None, None, T]) -> T | None:

@@ -83,6 +83,15 @@ class BreakerPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayPolicy:
+    """How often the overlay is read, and how long one round trip may take to read or to write it."""
+
+    every_s: float = 0.25
+    read_s: float = 0.2
+    write_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. Times ending in `_s` are seconds."""
 
@@ -92,6 +101,7 @@ class Policy:
     rules: RulePolicy = RulePolicy()
     shown: ShownPolicy = ShownPolicy()
     breaker: BreakerPolicy = BreakerPolicy()
+    overlay: OverlayPolicy = OverlayPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
     max_in_flight: int = 64
     embedding_ttl_s: int = 3600

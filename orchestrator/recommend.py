@@ -27,6 +27,7 @@ from orchestrator.tallies import TALLIES
 from orchestrator.traffic import Assignment, TrafficFollower
 from orchestrator.users import Known, Users
 from orchestrator.watch import Watch
+from orchestrator.withdrawn import WithdrawnFollower
 from orchestrator.writer import Writer
 
 DIGITS = 6  # of scores in the answer
@@ -56,6 +57,7 @@ class Recommender:
     ladder: Ladder
     items: Items
     writer: Writer
+    withdrawn: WithdrawnFollower
 
     async def recommend(self, request: RecommendRequest, request_id: str) -> bytes:
         """The answer's JSON. Raises OverloadedError, NothingStandsError; any other failure is a lower rung."""
@@ -121,7 +123,8 @@ class Recommender:
             excluded = np.array([item_key(item_id) for item_id in request.exclude], np.int64)
             hidden = np.concatenate([hidden, excluded])
         scores = rules.score(found.candidates, self.policy.rules)
-        rows = rules.select(scores, found.candidates, hidden, request.num_items, self.policy.rules)
+        withdrawn = self.withdrawn.keys
+        rows = rules.select(scores, found.candidates, hidden, request.num_items, self.policy.rules, withdrawn)
         return Chosen(found=found, rows=rows, scores=scores)
 
     async def _show(self, chosen: Chosen, ask: Ask) -> list[Json]:

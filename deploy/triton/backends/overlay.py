@@ -82,6 +82,13 @@ def write(changes: Changes) -> list[Command]:
     return [*commands, ("EXEC",)]
 
 
+def written(replies: Sequence[Reply]) -> int:
+    """The position that a batch reached. Raises OverlayError where it was not written."""
+    for reply in _sound(replies[-1]):
+        _sound(reply)
+    return int(replies[-1][0])
+
+
 def read(position: Position | None, names: Sequence[str] = ATTRIBUTES) -> Steps:
     """What came after a position; everything there is where that is None or where something is missing.
 
