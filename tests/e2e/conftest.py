@@ -14,7 +14,8 @@ from tests.ports import isolated_settings
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The tiny sample in a folder of its own; a deadline that a loaded two-core machine keeps."""
-    return isolated_settings(tmp_path_factory.mktemp("e2e"), seed=3, deadline_ms=3000)
+    home = tmp_path_factory.mktemp("e2e")
+    return isolated_settings(home, seed=3, deadline_ms=3000, admin_key="an-admin-key-for-tests")
 
 
 @pytest.fixture(scope="session")

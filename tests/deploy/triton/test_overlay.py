@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from deploy.triton.backends import overlay
+from deploy.triton.backends.line import Line
 from deploy.triton.backends.overlay import ATTRIBUTES, STREAM, Changes, Position, Read, read, run, state_key, write
 from tests.backends import backend_module
 from tests.ports import free_port
@@ -53,7 +54,7 @@ class Shelf:
 
 
 def send(store: redis.Redis, **changes: dict[int, Any]) -> int:
-    line = backend_module("follower").Line(f"redis://127.0.0.1:{store.connection_pool.connection_kwargs['port']}/0")
+    line = Line(f"redis://127.0.0.1:{store.connection_pool.connection_kwargs['port']}/0")
     replies = line.execute(write(changes))
     line.close()
     return int(replies[-1][0])

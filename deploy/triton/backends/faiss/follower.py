@@ -7,47 +7,23 @@ said once and tried again.
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from line import Line
 from overlay import Command, Position, Read, Reply, read, run
 from pace import breathe, slow_down
-from redis.connection import ConnectionPool
 
 EVERY_S = 0.2
 AWAY_S = 0.5
-TIMEOUT_S = 1.0
+TIMEOUT_S = 1.0  # of a round trip
 Apply = Callable[[Read], object]
 Say = Callable[[str], object]
-
-
-class Line:
-    """A connection of its own, made when it is first needed."""
-
-    def __init__(self, url: str) -> None:
-        timeouts = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S}
-        self._connection: Any = ConnectionPool.from_url(url, protocol=2, **timeouts).make_connection()
-
-    def execute(self, commands: Sequence[Command]) -> list[Reply]:
-        """One round trip. Any error ends the connection, since replies may be left on it."""
-        try:
-            self._connection.send_packed_command(self._connection.pack_commands(commands))
-            return [self._connection.read_response() for _ in commands]
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            breathe()
-
-    def close(self) -> None:
-        """The next call connects again."""
-        self._connection.disconnect()
 
 
 class Follower:
     """Calls `apply` with whatever is new; `start` … `stop`. `say` is told what an operator should know."""
 
     def __init__(self, url: str, apply: Apply, say: Say, every_s: float = EVERY_S) -> None:
-        self._line = Line(url)
+        self._line = Line(url, TIMEOUT_S)
         self._apply = apply
         self._say = say
         self._every_s = every_s
@@ -59,7 +35,7 @@ class Follower:
     def catch_up(self) -> bool:
         """Read and apply once; whether that was possible."""
         try:
-            found = run(read(self.position), self._line.execute)
+            found = run(read(self.position), self._execute)
             self._apply(found)
         except Exception as error:  # the boundary: this thread must live
             self._tell(f"overlay not read, what is known stays: {type(error).__name__}: {error}")
@@ -79,6 +55,11 @@ class Follower:
         self._stopped.set()
         self._thread.join(2 * TIMEOUT_S)
         self._line.close()
+
+    def _execute(self, commands: Sequence[Command]) -> list[Reply]:
+        replies: list[Reply] = self._line.execute(commands)
+        breathe()
+        return replies
 
     def _follow(self) -> None:
         slow_down()

@@ -25,6 +25,7 @@ from gpu_index import STORAGE, to_gpu  # noqa: E402
 
 if TYPE_CHECKING:
     from follower import Follower
+    from overlay import Read
 
 OVERLAY_REDIS = "OVERLAY_REDIS"  # environment variable: redis://…; without it there is no overlay
 PARAMETERS = {  # ours: NVIDIA's container has no FAISS backend
@@ -63,10 +64,16 @@ class TritonPythonModel:
             return None
         preload("follower")
         from follower import Follower
+        from gauges import Gauges
 
-        shelf = self._catalogue.shelf
-        name = f"{self._args.name}/{self._args.folder.name}"
-        follower = Follower(url, shelf.take, lambda what: pb_utils.Logger.log_info(f"{name}: {what}"))
+        name, version, shelf = self._args.name, self._args.folder.name, self._catalogue.shelf
+        gauges = Gauges(name, version)
+
+        def take(read: "Read") -> None:
+            shelf.take(read)
+            gauges.tell(read, shelf.overlaid)
+
+        follower = Follower(url, take, lambda what: pb_utils.Logger.log_info(f"{name}/{version}: {what}"))
         gently(follower.catch_up)
         follower.start()
         return follower

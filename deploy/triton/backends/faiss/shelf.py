@@ -21,7 +21,7 @@ from overlay import IN_STOCK, IS_SAFE, PRICE, REGIONS, Read
 from pace import breathe
 
 Arrays = dict[str, np.ndarray]
-PART = 2000  # rows written between two pauses
+PART = 250  # rows written between two pauses
 EVERYWHERE = np.iinfo(np.uint64).max
 SAID = {IN_STOCK: 1, IS_SAFE: 2, PRICE: 4, REGIONS: 8}  # what the overlay says of a row, as bits
 

@@ -1,0 +1,106 @@
+"""Availability through the whole stack: said to the API, heard by Triton's candidates and by the orchestrator."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+
+from deploy.local.serve import Platform, known_users
+from deploy.settings import Settings
+from exporters.traffic import TrafficStore
+from feature_repo.schema import country_code
+from feature_repo.vectors import item_key
+from model_repository.contract import EMBEDDING_WIDTH, RULE_COLUMNS
+
+pytestmark = pytest.mark.e2e
+PRICE = RULE_COLUMNS.index("price")
+
+
+class Shop:
+    """Says things of items, and looks what became of it."""
+
+    def __init__(self, api: httpx.Client, settings: Settings) -> None:
+        assert settings.admin_key is not None
+        self.api = api
+        self._key = {"Authorization": f"Bearer {settings.admin_key.get_secret_value()}"}
+        served = TrafficStore(settings).require().releases[-1]
+        self._model, self._version = served.candidates
+        self._triton = InferenceServerClient(served.triton[0])
+        self.touched: set[str] = set()
+
+    def say(self, *items: dict[str, Any]) -> None:
+        self.touched |= {item["item_id"] for item in items}
+        answer = self.api.post("/v1/items/availability", json={"items": items}, headers=self._key)
+        assert answer.status_code == 200, answer.text
+
+    def reset(self) -> None:
+        if self.touched:
+            self.say(*({"item_id": item_id, "reset": True} for item_id in self.touched))
+
+    def recommended(self, user_id: str, num_items: int = 20) -> list[str]:
+        answer = self.api.get("/recommend", params={"user_id": user_id, "num_items": num_items}).json()
+        return [item["item_id"] for item in answer["items"]]
+
+    def candidates(self, country: str | None = None) -> dict[int, float]:
+        """Price by key of what Triton itself answers to the same embedding."""
+        embedding = np.full((1, EMBEDDING_WIDTH), EMBEDDING_WIDTH**-0.5, np.float32)
+        inputs = [InferInput("user_embedding", embedding.shape, "FP32"), InferInput("country", (1, 1), "INT32")]
+        inputs[0].set_data_from_numpy(embedding)
+        inputs[1].set_data_from_numpy(np.array([[country_code(country)]], np.int32))
+        answer = self._triton.infer(self._model, inputs, str(self._version))
+        count = int(answer.as_numpy("count")[0, 0])
+        keys, rules = answer.as_numpy("item_key")[0, :count], answer.as_numpy("rules")[0, :count]
+        return dict(zip(keys.tolist(), rules[:, PRICE].tolist(), strict=True))
+
+
+@pytest.fixture
+def shop(stack: Platform, api: httpx.Client, settings: Settings) -> Iterator[Shop]:
+    """Takes back whatever a test says."""
+    shop = Shop(api, settings)
+    yield shop
+    shop.reset()
+
+
+def until(true: Callable[[], bool]) -> float:
+    """Seconds until it is so."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < 30
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def test_what_is_withdrawn_is_gone_everywhere_and_comes_back(shop: Shop, settings: Settings) -> None:
+    user, fresh, third = known_users(settings, 3)
+    best = shop.recommended(user)
+    known = {item_key(item_id) for item_id in best}
+    before = shop.candidates()
+    listed = known & before.keys()
+    shop.say(*({"item_id": item_id, "in_stock": False} for item_id in best))
+    seconds = until(lambda: not known & shop.candidates().keys())
+    print(f"gone from candidates after {seconds:.2f} s")
+    assert len(shop.candidates()) == min(len(before), 500)
+    until(lambda: f"items_withdrawn {len(best)}.0" in shop.api.get("/metrics").text)
+    for _ in range(5):
+        answer = shop.recommended(fresh)
+        assert len(answer) == 20
+        assert not set(best) & set(answer)
+    shop.say(*({"item_id": item_id, "in_stock": True} for item_id in best))
+    until(lambda: listed <= shop.candidates().keys())
+    until(lambda: "items_withdrawn 0.0" in shop.api.get("/metrics").text)
+    assert len(shop.recommended(third)) == 20
+
+
+def test_prices_and_regions_reach_triton(shop: Shop, settings: Settings) -> None:
+    ids = {item_key(item_id): item_id for item_id in shop.recommended(known_users(settings, 4)[3], 100)}
+    key = next(key for key in shop.candidates("NO") if key in ids)
+    before = shop.candidates("NO")[key]
+    shop.say({"item_id": ids[key], "price": 4321.5, "regions": ["NO"]})
+    until(lambda: shop.candidates("NO").get(key) == 4321.5)
+    until(lambda: key not in shop.candidates("DE"))
+    shop.reset()
+    until(lambda: shop.candidates("NO").get(key) == before)
