@@ -3,6 +3,7 @@
 It answers when Redis has the batch, all of it: from then on every server and every orchestrator hears of it.
 """
 
+import asyncio
 from typing import Annotated, Any
 
 import orjson
@@ -14,7 +15,7 @@ from feature_repo.schema import country_code
 from feature_repo.vectors import item_key
 from orchestrator.errors import StageError, UnwrittenError
 from orchestrator.policy import OverlayPolicy
-from orchestrator.redis_link import Store
+from orchestrator.redis_link import Command, Store
 from orchestrator.schemas import Identifier
 
 MOST_CHANGES = 1000
@@ -91,13 +92,19 @@ class Availability:
 
     async def change(self, request: AvailabilityRequest, request_id: str) -> bytes:
         """The answer's JSON. Raises UnwrittenError; whether a batch that was late was stored is not known then."""
+        commands = await asyncio.to_thread(commands_of, request)  # milliseconds, of which recommendations have few
         try:
-            position = written(await self._store.execute(write(changes_of(request)), self._policy.write_s))
+            position = written(await self._store.execute(commands, self._policy.write_s))
         except (StageError, OverlayError) as error:
             log.warning("availability_not_written", request_id=request_id, error=str(error))
             raise UnwrittenError from error
         log.info("availability", request_id=request_id, items=len(request.items), position=position)
         return orjson.dumps({"accepted": len(request.items), "position": position})
+
+
+def commands_of(request: AvailabilityRequest) -> list[Command]:
+    """What is sent to Redis."""
+    return write(changes_of(request))
 
 
 def changes_of(request: AvailabilityRequest) -> Changes:

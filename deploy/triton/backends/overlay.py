@@ -19,7 +19,7 @@ from typing import Any
 
 IN_STOCK, IS_SAFE, PRICE, REGIONS = ATTRIBUTES = ("in_stock", "is_safe", "price", "regions")
 SEQUENCE, STREAM, ENTRY = "{overlay}:sequence", "{overlay}:stream", "changes"
-KEPT = 1000  # batches in the stream
+KEPT = 200  # batches in the stream; who is further behind reads the state again
 PAGE = 1000  # of the state in one round trip
 BATCHES = 20  # in one round trip
 FIRST_ENTRY = b"0-0"

@@ -144,10 +144,10 @@ def test_trimmed_entries_are_noticed(following: Following, store: redis.Redis) -
 
 
 def test_the_stream_is_trimmed_behind_the_state(store: redis.Redis) -> None:
-    for key in range(1, 1301):
+    for key in range(1, 2 * overlay.KEPT + 1):
         send(store, in_stock={key: False})
-    assert store.xlen(STREAM) < 1200
-    assert store.hlen(state_key("in_stock")) == 1300
+    assert overlay.KEPT <= store.xlen(STREAM) < 1.6 * overlay.KEPT
+    assert store.hlen(state_key("in_stock")) == 2 * overlay.KEPT
 
 
 @pytest.mark.parametrize("written_after", [0, 1, 2, 5])

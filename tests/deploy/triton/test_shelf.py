@@ -1,5 +1,7 @@
 """What the overlay says, on top of a small generation: found or not, what its rows say, and all of it taken back."""
 
+import json
+import shutil
 import threading
 from pathlib import Path
 from types import ModuleType
@@ -157,6 +159,19 @@ def test_an_item_of_another_generation_is_passed_over(catalogue: Any) -> None:
     catalogue.shelf.take(Read(changes={name: {} for name in ATTRIBUTES} | {"in_stock": unknown}))
     assert shown(catalogue, None) == before
     assert catalogue.shelf.overlaid == 0
+
+
+@pytest.mark.parametrize("folder", ["ivf"], indirect=True)
+def test_what_a_hasty_search_lacks_is_looked_for_everywhere(kernel: ModuleType, folder: Path, tmp_path: Path) -> None:
+    """One list holds fewer than are asked for, and FAISS pads: no padding is taken for a row."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    facts = json.loads((tmp_path / "table.json").read_text())
+    (tmp_path / "table.json").write_text(json.dumps(facts | {"nprobe": 1}))
+    hasty = kernel.Catalogue(tmp_path, 150)
+    answer = hasty.search(unit_vectors(8, 3), np.full(8, country_code("DE")))
+    assert (answer["count"] == 150).all()
+    sold = set(KEYS[allowed("DE")].tolist())
+    assert all(len(sold & set(keys)) == 150 for keys in answer["item_key"].tolist())
 
 
 def test_all_withdrawn_is_an_empty_answer(catalogue: Any) -> None:
