@@ -57,12 +57,14 @@ class WithdrawnFollower:
         except (StageError, OverlayError) as error:
             self.contact.lost(error.reason if isinstance(error, StageError) else "refused")
             return
+        if found.lost:
+            log.error("overlay_lost", now_at=found.position.sequence, was_at=self.position and self.position.sequence)
         if found.broken:
             child(BROKEN, "overlay").inc(found.broken)
         changed = self._take(found)
         self.contact.made(changed)
         if changed:
-            log.info("withdrawn", position=found.position.sequence, items=len(self.keys), limited=len(self.limits))
+            log.debug("withdrawn", position=found.position.sequence, items=len(self.keys), limited=len(self.limits))
             await asyncio.to_thread(mirror.save, self._file, self._content())
 
     async def _read(self, steps: Steps) -> Read:

@@ -48,12 +48,13 @@ class Position:
 
 @dataclass(slots=True, kw_only=True)
 class Read:
-    """What a follower learnt. `complete`: everything there is; anything else was taken back. `broken`: entries and
-    values that could not be read and are left out."""
+    """What a follower learnt. `complete`: everything there is, so that anything else was taken back. `lost`: everything
+    that a Redis which lost its data still has. `broken`: entries and values that could not be read and are left out."""
 
     position: Position = Position()
     changes: Changes = field(default_factory=lambda: {name: {} for name in ATTRIBUTES})
     complete: bool = False
+    lost: bool = False
     broken: int = 0
 
     def take(self, name: str, key: int, text: str | None) -> None:
@@ -98,7 +99,8 @@ def read(position: Position | None, names: Sequence[str] = ATTRIBUTES) -> Steps:
     if isinstance(found, Read):
         return found
     everything = yield from _read_all(names)
-    everything.complete = found != LOST
+    everything.lost = found == LOST
+    everything.complete = not everything.lost
     return everything
 
 

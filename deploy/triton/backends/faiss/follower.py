@@ -40,8 +40,10 @@ class Follower:
         except Exception as error:  # the boundary: this thread must live
             self._tell(f"overlay not read, what is known stays: {type(error).__name__}: {error}")
             return False
-        if found.position != self.position or found.broken:
-            self._say(f"overlay at {found.position.sequence}, {found.broken} broken entries passed over")
+        if found.lost:
+            self._say(f"Redis lost data: it is at {found.position.sequence} again; what is known stays")
+        if found.complete or found.broken:
+            self._say(f"overlay at {found.position.sequence}, {found.broken} broken entries or values passed over")
         self.position = found.position
         self._tell(None)
         return True
