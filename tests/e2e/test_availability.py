@@ -1,7 +1,7 @@
 """Availability through the whole stack: said to the API, heard by Triton's candidates and by the orchestrator."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from exporters.traffic import TrafficStore
 from feature_repo.schema import country_code
 from feature_repo.vectors import item_key
 from model_repository.contract import EMBEDDING_WIDTH, RULE_COLUMNS
+from orchestrator.availability import MOST_CHANGES
 
 pytestmark = pytest.mark.e2e
 PRICE = RULE_COLUMNS.index("price")
@@ -39,13 +40,22 @@ class Shop:
         answer = self.api.post("/v1/items/availability", json={"items": items}, headers=self._key)
         assert answer.status_code == 200, answer.text
 
+    def say_of(self, item_ids: Iterable[str], **what: Any) -> None:
+        """The same of many items."""
+        for batch in batched(item_ids, MOST_CHANGES):
+            self.say(*({"item_id": item_id, **what} for item_id in batch))
+
     def reset(self) -> None:
-        if self.touched:
-            self.say(*({"item_id": item_id, "reset": True} for item_id in self.touched))
+        self.say_of(sorted(self.touched), reset=True)
 
     def recommended(self, user_id: str, num_items: int = 20) -> list[str]:
-        answer = self.api.get("/recommend", params={"user_id": user_id, "num_items": num_items}).json()
-        return [item["item_id"] for item in answer["items"]]
+        answer = self.api.get("/recommend", params={"user_id": user_id, "num_items": num_items})
+        assert answer.status_code == 200, answer.text
+        return [item["item_id"] for item in answer.json()["items"]]
+
+    def everything(self) -> list[str]:
+        """Ids of the whole generation."""
+        return [row.tobytes().rstrip(b"\0").decode() for row in np.load(self._folder / "ids.npy")]
 
     def metrics(self) -> list[str]:
         """Triton's own."""
@@ -77,6 +87,12 @@ def shop(stack: Platform, api: httpx.Client, settings: Settings) -> Iterator[Sho
     shop.reset()
 
 
+def batched(item_ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    left = list(item_ids)
+    for first in range(0, len(left), size):
+        yield left[first : first + size]
+
+
 def until(true: Callable[[], bool]) -> None:
     """Wait until it is so."""
     give_up = time.monotonic() + 30
@@ -91,7 +107,7 @@ def test_what_is_withdrawn_is_gone_everywhere_and_comes_back(shop: Shop, setting
     known = {item_key(item_id) for item_id in best}
     before = shop.candidates()
     listed = known & before.keys()
-    shop.say(*({"item_id": item_id, "in_stock": False} for item_id in best))
+    shop.say_of(best, in_stock=False)
     until(lambda: not known & shop.candidates().keys())
     assert len(shop.candidates()) == min(len(before), len(shop.sold() - known))
     until(lambda: f"items_withdrawn {len(best)}.0" in shop.api.get("/metrics").text)
@@ -99,7 +115,7 @@ def test_what_is_withdrawn_is_gone_everywhere_and_comes_back(shop: Shop, setting
         answer = shop.recommended(fresh)
         assert len(answer) == 20
         assert not set(best) & set(answer)
-    shop.say(*({"item_id": item_id, "in_stock": True} for item_id in best))
+    shop.say_of(best, in_stock=True)
     until(lambda: listed <= shop.candidates().keys())
     until(lambda: "items_withdrawn 0.0" in shop.api.get("/metrics").text)
     assert len(shop.recommended(third)) == 20
@@ -116,3 +132,13 @@ def test_prices_and_regions_reach_triton(shop: Shop, settings: Settings) -> None
     assert float(position.split()[-1]) >= 1
     shop.reset()
     until(lambda: shop.candidates("NO").get(key) == before)
+
+
+def test_a_shop_without_stock_gets_empty_answers_not_errors(shop: Shop, settings: Settings) -> None:
+    user = known_users(settings, 5)[4]
+    shop.say_of(shop.everything(), in_stock=False)
+    until(lambda: not shop.candidates())
+    assert shop.recommended(user) == []
+    shop.reset()
+    until(lambda: len(shop.candidates()) > 0)
+    until(lambda: len(shop.recommended(user)) == 20)
