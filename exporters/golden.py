@@ -162,6 +162,7 @@ def golden_recall(nearest: Ints, answers: list[Ints], decided: Ints = NO_KEYS) -
 
     Items that the overlay decided since are left out: nobody expects them, and each that is answered takes a place.
     """
+    decided = np.intersect1d(decided, np.concatenate([nearest.ravel(), *answers]))
     taken = [int(np.isin(answer, decided).sum()) for answer in answers]
     expected = [keys[~np.isin(keys, decided)][: len(keys) - t] for keys, t in zip(nearest, taken, strict=True)]
     hits = sum(len(np.intersect1d(e, a)) for e, a in zip(expected, answers, strict=True))

@@ -74,6 +74,7 @@ class TritonPythonModel:
             gauges.tell(read, shelf.overlaid)
 
         follower = Follower(url, take, lambda what: pb_utils.Logger.log_info(f"{name}/{version}: {what}"))
+        gently(shelf.prepare)
         gently(follower.catch_up)
         follower.start()
         return follower
