@@ -21,6 +21,7 @@ from exporters.graphs import gate_graphs
 from exporters.index import LARGEST_FLAT_QUANTIZER
 from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision, release_numbers
 from exporters.names import model_names
+from exporters.overlay import overlay_position
 from exporters.queries import write_ranker_rows
 from exporters.signing import sign
 from exporters.table import ItemTable, item_table
@@ -166,6 +167,7 @@ def _fill(
     require_codes(line, dataset)
     gates = line_artifacts(line, dataset, draft, report)
     report("item table")
+    position = overlay_position(settings, report)
     source = catalogue or _encoded_by(settings, line)
     facts = add_generation(draft, source, some_users(dataset, line), index_choices(settings), line, report)
     versions = {m.name: line.number if m.versioned_by == "line" else number for m in COMPONENTS}
@@ -182,6 +184,7 @@ def _fill(
         libraries=line.facts["libraries"],
         gates=gates,
         parent=number - 1 or None,
+        overlay_position=position,
         metrics=line.metrics,
         git_revision=git_revision(),
         created_at=datetime.now(UTC),

@@ -7,7 +7,7 @@ when the release was built.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from exporters.blocks import read_features
 from exporters.errors import GateError
 from exporters.gates import check_scores
 from exporters.manifest import Manifest
+from exporters.overlay import NO_KEYS
 from exporters.queries import read_queries, read_ranker_rows
 from exporters.server import Server
 from feature_repo.context import RequestContext, context_array
@@ -48,10 +49,12 @@ REQUEST = RequestContext(
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """Checks the release in the folder `release` on one server."""
+    """Checks the release in the folder `release` on one server. `decided`: keys of items that the overlay lets in or
+    out."""
 
     manifest: Manifest
     release: Path
+    decided: Ints = field(default_factory=lambda: NO_KEYS)
 
     def check(self, server: Server) -> dict[str, float]:
         """Figures of all golden checks. Raises GateError, ManifestError or ServerError."""
@@ -63,7 +66,7 @@ class Golden:
         return {
             "golden_user_tower": difference,
             "golden_ranker": self._ranker(server),
-            "golden_recall": golden_recall(nearest, [_keys(answer) for answer in answers]),
+            "golden_recall": golden_recall(nearest, [_keys(answer) for answer in answers], self.decided),
             "golden_scores": max(self._difference(request, answer) for request, answer in scored),
         }
 
@@ -154,10 +157,16 @@ def _breath() -> Iterator[None]:
     time.sleep(BREATH * (time.monotonic() - started))
 
 
-def golden_recall(nearest: Ints, answers: list[Ints]) -> float:
-    """Overlap with the exact search of the build over the items that sell everywhere (country 0)."""
-    hits = sum(len(np.intersect1d(e, a)) for e, a in zip(nearest, answers, strict=True))
-    recall = float(hits / max(nearest.size, 1))
+def golden_recall(nearest: Ints, answers: list[Ints], decided: Ints = NO_KEYS) -> float:
+    """Overlap with the exact search of the build over the items that sell everywhere (country 0).
+
+    Items that the overlay decided since are left out: nobody expects them, and each that is answered takes a place.
+    """
+    decided = np.intersect1d(decided, np.concatenate([nearest.ravel(), *answers]))
+    taken = [int(np.isin(answer, decided).sum()) for answer in answers]
+    expected = [keys[~np.isin(keys, decided)][: len(keys) - t] for keys, t in zip(nearest, taken, strict=True)]
+    hits = sum(len(np.intersect1d(e, a)) for e, a in zip(expected, answers, strict=True))
+    recall = float(hits / max(sum(map(len, expected)), 1))
     if recall < LEAST_RECALL:
         raise GateError(f"candidates on Triton: golden recall {recall:.3f}, need {LEAST_RECALL}")
     return recall

@@ -61,7 +61,11 @@ class IndexFacts(_Part):
 
 
 class Manifest(_Part):
-    """A release: a line and one build of its catalogue."""
+    """A release: a line and one build of its catalogue.
+
+    `overlay_position`: how many batches the overlay had then, which is laid over the catalogue where it is served; None
+    where Redis did not say.
+    """
 
     release: Annotated[int, Field(ge=1)]
     line: Annotated[int, Field(ge=1)]
@@ -75,6 +79,7 @@ class Manifest(_Part):
     gates: dict[str, float]
     metrics: dict[str, Any]
     parent: int | None = None
+    overlay_position: int | None = None
     git_revision: str | None = None
     created_at: datetime
 

@@ -14,6 +14,7 @@ from exporters.errors import ExportError, ManifestError, ServerError
 from exporters.golden import Golden
 from exporters.lock import publishing
 from exporters.manifest import POPULAR, Manifest, read, release_numbers
+from exporters.overlay import decided
 from exporters.queries import RANKER_ROWS
 from exporters.repository import RECOMMEND_VERSION, install, load, needed, remove_drafts, sweep
 from exporters.rollout import listed
@@ -200,7 +201,8 @@ def _prove(settings: Settings, manifest: Manifest, servers: Sequence[Server], re
             for name, version in sorted(needed(manifest)):
                 server.wait(name, version)
     report("golden queries through Triton")
-    golden = Golden(manifest=manifest, release=settings.releases / str(manifest.release))
+    release = settings.releases / str(manifest.release)
+    golden = Golden(manifest=manifest, release=release, decided=decided(settings, report))
     figures = [golden.check(server) for server in servers]
     worst = {name: max(f[name] for f in figures) for name in figures[0]}
     return worst | {"golden_recall": min(f["golden_recall"] for f in figures)}

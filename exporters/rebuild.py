@@ -10,6 +10,7 @@ from exporters.build import add_generation, build_next, index_choices, some_user
 from exporters.files import link_or_copy
 from exporters.generation import Report, Source
 from exporters.manifest import Manifest, file_entries, git_revision
+from exporters.overlay import overlay_position
 from feature_repo.store import items_as_of
 from model_repository.contract import CANDIDATE_SEARCH
 from training.dataset import Dataset
@@ -43,6 +44,7 @@ def _fill(
             "slots": kept | {CANDIDATE_SEARCH.name: searched},
             "as_of": items_as_of(settings).isoformat(),
             "parent": before.release,
+            "overlay_position": overlay_position(settings, report),
             "git_revision": git_revision(),
             "created_at": datetime.now(UTC),
         }

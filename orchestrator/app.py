@@ -94,7 +94,7 @@ def assemble(
     key: AdminKey = NO_KEY,
     tracer: Tracer | None = None,
 ) -> FastAPI:
-    """Routes and life cycle around a service."""
+    """Routes and life cycle around a service; without a key the admin's endpoints are closed."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

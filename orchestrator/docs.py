@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI, Query, Security
 from fastapi.openapi.utils import get_openapi
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from orchestrator.availability import AvailabilityRequest, AvailabilityResponse
 from orchestrator.event_schemas import EventsRequest, EventsResponse
 from orchestrator.explanation import ExplainedResponse
 from orchestrator.schemas import ErrorResponse, ReadyResponse, RecommendRequest, RecommendResponse
@@ -32,7 +33,17 @@ EVENT_ERRORS = ERRORS | {
     429: {"model": ErrorResponse, "description": "too many batches at once; see Retry-After"},
     503: {"model": ErrorResponse, "description": "not stored, send the batch again; see Retry-After"},
 }
+AVAILABILITY = "/v1/items/availability"
+AVAILABILITY_ERRORS = {
+    **{status: shape for status, shape in ERRORS.items() if status != 429},
+    **KEY_ERRORS,
+    413: {"model": ErrorResponse, "description": "body over 1 MiB"},
+    503: {"model": ErrorResponse, "description": "not stored, send it again; see Retry-After"},
+}
 documented = APIRouter(tags=["recommendations"])
+for_admins = APIRouter(
+    tags=["items"], dependencies=[Security(HTTPBearer(description="the admin key, TRIDENT_ADMIN_KEY"))]
+)
 
 
 @documented.get("/recommend", responses=QUERY_ERRORS)
@@ -57,10 +68,19 @@ async def events(body: EventsRequest) -> EventsResponse:
     raise NotImplementedError(body)
 
 
+@for_admins.post(AVAILABILITY, responses=AVAILABILITY_ERRORS)
+async def availability(body: AvailabilityRequest) -> AvailabilityResponse:
+    """Say in real time what is in stock, safe, at what price and where: it holds within a second, until said otherwise.
+
+    What is said stays on top of every later generation of the catalogue, until `reset` takes it back.
+    """
+    raise NotImplementedError(body)
+
+
 def openapi_of(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: the hot routes and everything FastAPI serves itself."""
+    """The OpenAPI document: the plain ASGI routes and everything FastAPI serves itself."""
     if app.openapi_schema is None:
-        routes = [*documented.routes, *app.routes]
+        routes = [*documented.routes, *for_admins.routes, *app.routes]
         app.openapi_schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=routes
         )

@@ -11,6 +11,7 @@ OrchestratorError
 │   └── InvalidError           422 a field is missing, unknown, of a wrong type or out of range
 ├── GoneError                  nobody is left to answer: the client hung up
 ├── OverloadedError            429 with Retry-After: refused before any work
+├── NotStoredError             503 with Retry-After: an admin's change could not be stored
 ├── NothingStandsError         503 with Retry-After: no rung of the ladder is left
 ├── NotStoredError             503 with Retry-After: what was sent is not stored yet; sending it again is safe
 └── StageError                 never reaches a client: the answer degrades by one rung

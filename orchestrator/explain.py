@@ -63,7 +63,8 @@ class Explainer:
     def _explanation(self, request: RecommendRequest, answer: Answer, found: Found) -> Explanation:
         candidates, policy = answer.chosen.found.candidates, self._policy.rules
         shown, excluded = answer.known.shown, keys_of(request.exclude)
-        ordered = effects.by_score(answer.chosen.scores, candidates, np.concatenate([shown, excluded]))
+        away = np.concatenate([shown, excluded, self._recommender.withdrawn.keys])
+        ordered = effects.by_score(answer.chosen.scores, candidates, away)
         return Explanation(
             level=answer.chosen.found.level,
             candidates=len(candidates.keys),

@@ -32,11 +32,12 @@ async def _behave(delay_s: float, failure: StageError | None, timeout_s: float) 
 
 @dataclass
 class FakeStore:
-    """A `Store` over dictionaries: strings, lists and streams, the few commands the orchestrator sends."""
+    """A `Store` over dictionaries: the few commands the orchestrator sends."""
 
     values: dict[str | bytes, bytes] = field(default_factory=dict)
     lists: dict[str, list[bytes]] = field(default_factory=dict)
-    streams: dict[str, list[bytes]] = field(default_factory=dict)  # the one field's values
+    hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    streams: dict[str, list[list[Reply]]] = field(default_factory=dict)  # id and fields of each entry
     delay_s: float = 0.0
     failure: StageError | None = None
     round_trips: list[list[str]] = field(default_factory=list)
@@ -61,14 +62,12 @@ class FakeStore:
                 replies.append(getattr(self, f"_{str(name).lower()}")(*arguments))
         return replies
 
-    def _xadd(self, stream: str, *arguments: str | int | bytes) -> bytes:
-        entries = self.streams.setdefault(stream, [])
-        entries.append(bytes(arguments[-1]))  # type: ignore[arg-type]
-        return f"{len(entries)}-0".encode()
+    def logged(self, stream: str) -> list[bytes]:
+        """The last field of each entry of a stream."""
+        return [bytes(fields[-1]) for _, fields in self.streams.get(stream, [])]
 
-    def _incr(self, key: str) -> int:
-        self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
-        return int(self.values[key])
+    def _get(self, key: str) -> bytes | None:
+        return self.values.get(key)
 
     def _mget(self, *keys: str | bytes) -> list[bytes | None]:
         return [self.values.get(key) for key in keys]
@@ -93,8 +92,41 @@ class FakeStore:
     def _lrange(self, key: str, first: int, last: int) -> list[bytes]:
         return self.lists.get(key, [])[first : last + 1]
 
+    def _incr(self, key: str) -> int:
+        self.values[key] = str(int(self.values.get(key, b"0")) + 1).encode()
+        return int(self.values[key])
+
+    def _hset(self, key: str, *pairs: bytes | str) -> int:
+        texts = [text.encode() if isinstance(text, str) else text for text in pairs]
+        self.hashes.setdefault(key, {}).update(zip(texts[::2], texts[1::2], strict=True))
+        return len(pairs) // 2
+
+    def _hdel(self, key: str, *names: bytes) -> int:
+        return sum(self.hashes.get(key, {}).pop(name, None) is not None for name in names)
+
+    def _hscan(self, key: str, *_: str | int) -> list[Reply]:
+        return [b"0", [part for pair in self.hashes.get(key, {}).items() for part in pair]]
+
+    def _xadd(self, key: str, *arguments: str | int | bytes) -> bytes:
+        entries = self.streams.setdefault(key, [])
+        fields = [part if isinstance(part, bytes) else str(part).encode() for part in arguments[4:]]
+        entries.append([f"{len(entries) + 1}-0".encode(), fields])
+        return bytes(entries[-1][0])
+
+    def _xread(self, _count: str, count: int, _streams: str, key: str, after: bytes) -> list[Reply] | None:
+        entries = [entry for entry in self.streams.get(key, []) if number(entry[0]) > number(after)]
+        return [[key.encode(), entries[:count]]] if entries else None
+
+    def _xrevrange(self, key: str, *_: str | int) -> list[Reply]:
+        return self.streams.get(key, [])[-1:]
+
     def _expire(self, key: str, seconds: int) -> int:
         return int((key in self.lists or key in self.values) and seconds > 0)
+
+
+def number(entry: bytes) -> int:
+    """Of a fake stream's entry."""
+    return int(entry.partition(b"-")[0])
 
 
 def fake_id(number: int) -> str:

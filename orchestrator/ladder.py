@@ -24,7 +24,7 @@ from orchestrator.gate import Gate
 from orchestrator.items import Metadata
 from orchestrator.lru import Lru
 from orchestrator.policy import Policy
-from orchestrator.popular import PopularFollower
+from orchestrator.popular import PopularFollower, restrict
 from orchestrator.release import Release
 from orchestrator.rules import Candidates
 from orchestrator.single_flight import SingleFlight
@@ -113,7 +113,9 @@ class Ladder:
         kept = await self._try(ask, "answer", self._read_answer(ask))
         if kept is None or kept.country != ask.country or (popular := self._popular.of(kept.release)) is None:
             return None
-        candidates = kept.candidates().followed_by(popular.in_country(ask.country))
+        limits, candidates = self._popular.limits, kept.candidates()
+        restrict(candidates, ask.country, limits)
+        candidates = candidates.followed_by(popular.in_country(ask.country, limits))
         return Found(level="L3", candidates=candidates, release=kept.release)
 
     async def _read_answer(self, ask: Ask) -> Kept | None:
@@ -136,7 +138,7 @@ class Ladder:
         popular = self._popular.best(release)
         if popular is None:
             raise NothingStandsError
-        candidates = popular.in_country(country)
+        candidates = popular.in_country(country, self._popular.limits)
         return Found(level="L4", candidates=candidates, release=popular.release, metadata=popular.metadata)
 
     async def _try(self, ask: Ask, stage: str, work: Coroutine[None, None, T]) -> T | None:

@@ -43,6 +43,10 @@ FEATURE_AGE = Histogram(
 )
 TRAFFIC_SEQUENCE = Gauge("traffic_sequence", "Sequence of the traffic record that is followed", registry=REGISTRY)
 TRAFFIC_AGE = Gauge("traffic_confirmed_age_seconds", "Since Redis last confirmed the traffic record", registry=REGISTRY)
+OVERLAY_POSITION = Gauge("overlay_position", "Batches of the overlay that are followed", registry=REGISTRY)
+OVERLAY_AGE = Gauge("overlay_confirmed_age_seconds", "Since Redis last confirmed the overlay", registry=REGISTRY)
+WITHDRAWN = Gauge("items_withdrawn", "Items that the overlay calls out of stock or unsafe", registry=REGISTRY)
+LIMITED = Gauge("items_with_regions", "Items whose regions the overlay changed", registry=REGISTRY)
 IN_FLIGHT = Gauge("recommendations_in_flight", "Requests being answered", registry=REGISTRY)
 
 

@@ -148,6 +148,15 @@ class TracePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverlayPolicy:
+    """How often the overlay is read, and how long one round trip may take to read or to write it."""
+
+    every_s: float = 0.25
+    read_s: float = 0.2
+    write_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. Times ending in `_s` are seconds."""
 
@@ -160,6 +169,7 @@ class Policy:
     breaker: BreakerPolicy = BreakerPolicy()
     events: EventPolicy = EventPolicy()
     log: LogPolicy = LogPolicy()
+    overlay: OverlayPolicy = OverlayPolicy()
     gate: GatePolicy = field(default_factory=GatePolicy)
     explain: ExplainPolicy = ExplainPolicy()
     trace: TracePolicy = TracePolicy()

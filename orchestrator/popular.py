@@ -4,7 +4,7 @@ Refreshed from Redis every 15 minutes and whenever the releases change; mirrored
 while Redis is away still has them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from orchestrator.rules import IN_REGION, Candidates
 
 READ_TIMEOUT_S = 0.5
 log = structlog.get_logger(__name__)
+Limits = dict[int, frozenset[int]]  # country codes by item key; none of them: everywhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,20 +52,32 @@ class PopularList:
         metadata = {i.item_id: orjson.Fragment(orjson.dumps(i.metadata)) for i in items if i.metadata}
         return cls(release=popular.release, candidates=candidates, regions=regions, metadata=metadata)
 
-    def in_country(self, country: int) -> Candidates:
-        """The candidates with the region rule decided for a country code."""
+    def in_country(self, country: int, limits: Mapping[int, frozenset[int]]) -> Candidates:
+        """The candidates with the region rule decided for a country code; `limits` came after the list was made."""
         rules = self.candidates.rules.copy()
         rules[:, IN_REGION] = [codes is None or country in codes for codes in self.regions]
         plain = self.candidates
-        return Candidates(keys=plain.keys, ids=plain.ids, rules=rules, retrieval=plain.retrieval)
+        decided = Candidates(keys=plain.keys, ids=plain.ids, rules=rules, retrieval=plain.retrieval)
+        restrict(decided, country, limits)
+        return decided
+
+
+def restrict(candidates: Candidates, country: int, limits: Mapping[int, frozenset[int]]) -> None:
+    """Decide the region rule, in place, of items whose regions changed since the candidates were made."""
+    if not limits:
+        return
+    for row, key in enumerate(candidates.keys.tolist()):
+        if (codes := limits.get(key)) is not None:
+            candidates.rules[row, IN_REGION] = not codes or country in codes
 
 
 class PopularFollower:
-    """Holds a list for each served release."""
+    """Holds a list for each served release, and what became of items' regions since."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, limits: Limits) -> None:
         self._store = store
         self._folder = folder
+        self.limits = limits
         self._lists: dict[int, PopularList] = {}
 
     def load_mirror(self) -> None:

@@ -30,6 +30,7 @@ from orchestrator.tallies import TALLIES
 from orchestrator.traffic import Assignment, TrafficFollower
 from orchestrator.users import Known, Users
 from orchestrator.watch import new_watch
+from orchestrator.withdrawn import WithdrawnFollower
 
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
@@ -49,6 +50,7 @@ class Recommender:
     items: Items
     answers: Answers
     log: ImpressionLog
+    withdrawn: WithdrawnFollower
 
     async def recommend(self, request: RecommendRequest, request_id: str) -> bytes:
         """The answer's JSON. Raises OverloadedError, NothingStandsError; any other failure is a lower rung."""
@@ -133,7 +135,8 @@ class Recommender:
         scores = rules.score(found.candidates, self.policy.rules)
         keeps = found.level not in UNRANKED and known.origin != "cold"
         wanted = self.answers.wanted(request.user_id, found.release, ask.country) if keeps else 0
-        rows = rules.select(scores, found.candidates, hidden, max(wanted, request.num_items), self.policy.rules)
+        most, withdrawn = max(wanted, request.num_items), self.withdrawn.keys
+        rows = rules.select(scores, found.candidates, hidden, most, self.policy.rules, withdrawn)
         return Chosen(found=found, rows=rows[: request.num_items], scores=scores, kept=rows[:wanted])
 
     async def _show(self, chosen: Chosen, ask: Ask) -> list[Json]:

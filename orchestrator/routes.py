@@ -7,6 +7,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from orchestrator.api import Endpoint
+from orchestrator.availability import BODY_BYTES, AvailabilityRequest
+from orchestrator.docs import AVAILABILITY
 from orchestrator.event_schemas import EVENTS_BYTES, EventsRequest
 from orchestrator.explain import Forked
 from orchestrator.keyring import AdminKey
@@ -26,10 +28,12 @@ def hot_routes(service: Service, key: AdminKey, tracer: Tracer | None) -> HotRou
     parse_events = ParseJson(EventsRequest, body_s, EVENTS_BYTES)
     plain = Endpoint("/v1/recommend", parse_body, recommend)
     explained = Endpoint("/v1/recommend?explain=true", parse_admin, service.explainer.explain)
+    parse_changes = ParseJson(AvailabilityRequest, body_s, BODY_BYTES, key)
     return {
         ("GET", "/recommend"): _traced("/recommend", Endpoint("/recommend", parse_query, recommend), tracer),
         ("POST", "/v1/recommend"): _traced("/v1/recommend", Forked(plain, explained), tracer),
         ("POST", "/v1/events"): Endpoint("/v1/events", parse_events, service.events.take, HTTPStatus.ACCEPTED),
+        ("POST", AVAILABILITY): Endpoint(AVAILABILITY, parse_changes, service.availability.change),
     }
 
 

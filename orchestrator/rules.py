@@ -72,20 +72,27 @@ def freshness(ages: Floats, policy: RulePolicy) -> Floats:
     return 1.0 + policy.freshness_boost * np.exp(-days / policy.freshness_days)
 
 
-def select(scores: Floats, candidates: Candidates, hidden: Keys, k: int, policy: RulePolicy) -> Rows:
+def select(
+    scores: Floats, candidates: Candidates, hidden: Keys, k: int, policy: RulePolicy, withdrawn: Keys = NO_KEYS
+) -> Rows:
     """Rows of at most k items, best first. Fewer come back when fewer may be shown; none is not an error."""
-    rows = np.flatnonzero(eligible(candidates, hidden))
+    rows = np.flatnonzero(eligible(candidates, hidden, withdrawn))
     rows = rows[ranked(scores[rows], candidates.keys[rows])]
     return rows[spread(candidates.rules[rows, CATEGORY], policy.per_category, policy.window)][:k]
 
 
-def eligible(candidates: Candidates, hidden: Keys) -> npt.NDArray[np.bool_]:
-    """Rows that may be shown: real, in stock, safe, in the region, neither excluded nor recently shown."""
+def eligible(candidates: Candidates, hidden: Keys, withdrawn: Keys = NO_KEYS) -> npt.NDArray[np.bool_]:
+    """Rows that may be shown: real, in stock, safe, in the region, neither excluded nor recently shown.
+
+    `withdrawn`, sorted, are out of stock or unsafe since the candidates were made.
+    """
     rules = candidates.rules
     kept: npt.NDArray[np.bool_]
     kept = (rules[:, IN_STOCK] > 0) & (rules[:, IS_SAFE] > 0) & (rules[:, IN_REGION] > 0) & (candidates.keys != 0)
     if hidden.size:
         kept &= ~contained(candidates.keys, hidden)
+    if withdrawn.size:
+        kept &= ~listed(candidates.keys, withdrawn)
     return kept
 
 
@@ -115,7 +122,11 @@ def spread(categories: Floats, per_category: int, window: int) -> Rows:
 
 def contained(keys: Keys, hidden: Keys) -> npt.NDArray[np.bool_]:
     """For each key whether it is among `hidden` (not empty): several times faster than np.isin at these sizes."""
-    ordered = np.sort(hidden)
+    return listed(keys, np.sort(hidden))
+
+
+def listed(keys: Keys, ordered: Keys) -> npt.NDArray[np.bool_]:
+    """For each key whether it is in a sorted list (not empty)."""
     places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
     found: npt.NDArray[np.bool_] = ordered[places] == keys
     return found

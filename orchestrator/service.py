@@ -11,6 +11,8 @@ import structlog
 
 from model_repository.traffic import HEARTBEAT_EVERY_S, MIRROR
 from orchestrator.answers import Answers
+from orchestrator.availability import Availability
+from orchestrator.contact import Contact
 from orchestrator.events import Events
 from orchestrator.explain import Explainer
 from orchestrator.fleet import Connect, Fleet
@@ -19,13 +21,23 @@ from orchestrator.impression_log import ImpressionLog
 from orchestrator.items import Items
 from orchestrator.ladder import Ladder
 from orchestrator.limit import Limit
-from orchestrator.metrics import IN_FLIGHT, TRAFFIC_AGE, TRAFFIC_SEQUENCE
+from orchestrator.metrics import (
+    IN_FLIGHT,
+    LIMITED,
+    OVERLAY_AGE,
+    OVERLAY_POSITION,
+    TRAFFIC_AGE,
+    TRAFFIC_SEQUENCE,
+    WITHDRAWN,
+)
 from orchestrator.policy import Policy
-from orchestrator.popular import PopularFollower
+from orchestrator.popular import Limits, PopularFollower
 from orchestrator.recommend import Recommender
 from orchestrator.redis_link import Store
 from orchestrator.traffic import Plan, TrafficFollower
 from orchestrator.users import UserRowSource, Users
+from orchestrator.withdrawn import MIRROR as WITHDRAWN_MIRROR
+from orchestrator.withdrawn import WithdrawnFollower
 from orchestrator.writer import Writer
 
 READY_TIMEOUT_S = 0.5
@@ -51,6 +63,8 @@ class Service:
     fleet: Fleet
     traffic: TrafficFollower
     popular: PopularFollower
+    withdrawn: WithdrawnFollower
+    availability: Availability
     users: Users
     writer: Writer
     log: ImpressionLog
@@ -69,12 +83,14 @@ class Service:
         """Take what is known, connect, start the beats. Nothing that is away keeps the service from starting."""
         self.popular.load_mirror()
         await self.traffic.start()
+        await self.withdrawn.start()
         await self._settle()
         await self.writer.start()
         await self.log.start()
         await self._open_rows()
         beats = (
             ("traffic", self._refresh, self.policy.traffic_every_s),
+            ("overlay", self.withdrawn.refresh, self.policy.overlay.every_s),
             ("settle", self._settle, self.policy.traffic_every_s),
             ("heartbeat", self.pulse.beat, HEARTBEAT_EVERY_S),
         )
@@ -145,6 +161,11 @@ async def beat(work: Callable[[], Awaitable[None]], every_s: float) -> None:
             log.exception("beat_failed")
 
 
+def confirmed(contact: Contact) -> float:
+    """Seconds since Redis confirmed what is followed, for a gauge."""
+    return age if (age := contact.age()) is not None else math.inf
+
+
 def build(
     policy: Policy, store: Store, connect: Connect, folder: Path, impressions: Path | None, open_rows: OpenRows
 ) -> Service:
@@ -152,7 +173,9 @@ def build(
     all I/O comes from the arguments."""
     writer, impression_log = Writer(store, policy.write_queue), ImpressionLog(store, impressions, policy.log)
     traffic = TrafficFollower(store, folder / MIRROR, LINGER * policy.deadline_s)
-    popular = PopularFollower(store, folder)
+    limits: Limits = {}
+    popular = PopularFollower(store, folder, limits)
+    withdrawn = WithdrawnFollower(store, folder / WITHDRAWN_MIRROR, policy.overlay, limits)
     users, items = Users(store, traffic, writer, policy), Items(store, policy)
     answers = Answers(store, writer, policy.answers)
     fleet = Fleet(connect, policy.breaker)
@@ -160,7 +183,11 @@ def build(
     limit = Limit(policy.max_in_flight)
     IN_FLIGHT.set_function(lambda: limit.in_flight)
     TRAFFIC_SEQUENCE.set_function(lambda: traffic.plan.record.sequence if traffic.plan else 0)
-    TRAFFIC_AGE.set_function(lambda: age if (age := traffic.contact.age()) is not None else math.inf)
+    TRAFFIC_AGE.set_function(lambda: confirmed(traffic.contact))
+    OVERLAY_POSITION.set_function(lambda: withdrawn.position.sequence if withdrawn.position else 0)
+    OVERLAY_AGE.set_function(lambda: confirmed(withdrawn.contact))
+    WITHDRAWN.set_function(lambda: len(withdrawn.keys))
+    LIMITED.set_function(lambda: len(limits))
     recommender = Recommender(
         policy=policy,
         limit=limit,
@@ -170,12 +197,15 @@ def build(
         items=items,
         answers=answers,
         log=impression_log,
+        withdrawn=withdrawn,
     )
     return Service(
         policy=policy,
         fleet=fleet,
         traffic=traffic,
         popular=popular,
+        withdrawn=withdrawn,
+        availability=Availability(store, policy.overlay),
         users=users,
         writer=writer,
         log=impression_log,

@@ -1,6 +1,5 @@
 """Index, item table and the catalogue kernel that serves them: known answers on a small catalogue."""
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -12,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deploy.settings import ROOT
 from exporters.blocks import FeatureWriter, item_blocks, read_features
 from exporters.errors import ExportError
 from exporters.generation import Choices, Chunk, Users, write_generation
@@ -24,6 +22,7 @@ from exporters.table import ItemTable, TableWriter, item_table, most_popular, po
 from feature_repo.schema import HISTORY, ITEM_WIDTH, SCHEMA, USER_WIDTH, country_code
 from feature_repo.vectors import Floats, Ints, columns_to_array, item_key
 from model_repository.contract import RULE_COLUMNS
+from tests.backends import backend_module
 
 N, D, K = 300, 16, 50
 COUNTRIES = {0: None, 1: "DE", 2: "FR"}
@@ -31,12 +30,7 @@ COUNTRIES = {0: None, 1: "DE", 2: "FR"}
 
 @pytest.fixture(scope="module")
 def kernel() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("catalogue", ROOT / "deploy/triton/backends/faiss/catalogue.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return backend_module("catalogue")
 
 
 def unit_vectors(n: int, seed: int) -> Floats:
@@ -364,5 +358,5 @@ def test_the_last_resort_finds_every_allowed_row(kernel: ModuleType, kind: str) 
     index, allowed_rows = INDEXES[kind](), np.arange(N) % 60 == 3
     index.add(unit_vectors(N, 1))
     for query in unit_vectors(20, 8):
-        rows = kernel._search_all(index, query[None], 5, kernel.selector_of(allowed_rows))[1][0]
+        rows = kernel._search_all(index, query[None], 5, kernel.Region(allowed_rows).selector)[1][0]
         assert sorted(rows.tolist()) == np.flatnonzero(allowed_rows).tolist()

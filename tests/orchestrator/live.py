@@ -9,7 +9,7 @@ import uvicorn
 
 from orchestrator.app import assemble
 from orchestrator.listen import OPTIONS
-from tests.orchestrator.conftest import World
+from tests.orchestrator.conftest import ADMIN_KEY, World
 from tests.ports import free_port
 
 PATIENCE_S = 10.0
@@ -22,7 +22,7 @@ def live(world: World) -> Iterator[int]:
     options = OPTIONS | {"factory": False}
 
     async def serve() -> None:
-        server = uvicorn.Server(uvicorn.Config(assemble(world.service()), port=port, **options))
+        server = uvicorn.Server(uvicorn.Config(assemble(world.service(), key=ADMIN_KEY), port=port, **options))
         servers.append(server)
         serving = asyncio.create_task(server.serve())
         while not server.started and not serving.done():

@@ -21,6 +21,7 @@ ALLOWED = (
     "model_repository.contract",
     "model_repository.traffic",
     "deploy.settings",
+    "deploy.triton.backends.overlay",
 )
 MODULES = sorted((ROOT / "orchestrator").glob("*.py"))
 

@@ -42,7 +42,7 @@ async def taken(running: Running, *events: dict[str, object]) -> tuple[int, int]
 
 
 def logged(running: Running) -> list[dict]:
-    return [orjson.loads(entry) for entry in running.world.store.streams.get(EVENTS, [])]
+    return [orjson.loads(entry) for entry in running.world.store.logged(EVENTS)]
 
 
 def seen_history(running: Running) -> list[int]:
@@ -220,7 +220,7 @@ async def test_a_click_is_in_the_history_of_the_next_answer(running: Running):
     assert sorted(seen_history(running)[:2]) == sorted(newest)
     assert seen_history(running)[2:] == [entry for entry in history().tolist() if entry]
     await running.service.log.flush()
-    digests = [orjson.loads(line)["features"] for line in running.world.store.streams[IMPRESSIONS]]
+    digests = [orjson.loads(line)["features"] for line in running.world.store.logged(IMPRESSIONS)]
     assert digests[0] != digests[1]
 
 
@@ -321,7 +321,7 @@ async def test_raw_inputs_are_logged_for_the_share_asked_for(world: World):
     async with world.client(service) as http:
         await http.get("/recommend", params={"user_id": KNOWN_USER, "num_items": 2})
     await service.stop()
-    (entry,) = map(orjson.loads, world.store.streams[IMPRESSIONS])
+    (entry,) = map(orjson.loads, world.store.logged(IMPRESSIONS))
     row, entries, _, _, context = world.triton.inputs[-1]
     decoded = {name: b64decode(entry["inputs"][name]) for name in ("user", "history", "context")}
     assert decoded == {"user": row.tobytes(), "history": entries.tobytes(), "context": context.tobytes()}

@@ -81,13 +81,13 @@ async def test_an_explanation_is_no_exposure(running: Running) -> None:
     await running.recommend()
     await running.service.log.flush()
     await running.service.writer.flush()
-    before, logged = counted(), list(running.world.store.streams[IMPRESSIONS])
+    before, logged = counted(), list(running.world.store.logged(IMPRESSIONS))
     shown = list(running.world.store.lists[shown_key(KNOWN_USER)])
     await explain(running)
     await running.service.log.flush()
     await running.service.writer.flush()
     assert counted() == before
-    assert running.world.store.streams[IMPRESSIONS] == logged
+    assert running.world.store.logged(IMPRESSIONS) == logged
     assert running.world.store.lists[shown_key(KNOWN_USER)] == shown
 
 

@@ -47,7 +47,7 @@ async def test_it_is_refused_or_escaped(running: Running, text: str) -> None:
     statuses = await everywhere(running, text)
     assert set(statuses) <= {200, 400, 404, 413, 422}
     await running.service.log.flush()
-    entries = running.world.store.streams[IMPRESSIONS]
+    entries = running.world.store.logged(IMPRESSIONS)
     shown = [status for i, status in enumerate(statuses) if status == 200 and not (i < 21 and i % 3 == 2)]
     assert len([orjson.loads(entry) for entry in entries]) == len(shown)  # one each, but for explanations
     assert not re.search(rb"[\x00-\x1f\x7f]", b"".join(entries))

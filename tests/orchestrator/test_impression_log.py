@@ -40,7 +40,7 @@ def counting(metric: Counter, *labels: str) -> Callable[[], float]:
 
 
 def numbers(store: FakeStore) -> list[int]:
-    return [orjson.loads(line)["n"] for line in store.streams.get(IMPRESSIONS, [])]
+    return [orjson.loads(line)["n"] for line in store.logged(IMPRESSIONS)]
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -54,7 +54,7 @@ async def test_entries_are_numbered_in_one_instance(store: FakeStore):
     for n in range(3):
         log.add({"n": n})
     await log.flush()
-    entries = [orjson.loads(line) for line in store.streams[IMPRESSIONS]]
+    entries = [orjson.loads(line) for line in store.logged(IMPRESSIONS)]
     assert [entry["seq"] for entry in entries] == [1, 2, 3]
     assert len({entry["instance"] for entry in entries}) == 1
     assert {entry["instance"] for entry in entries} != {ImpressionLog(store)._instance}
@@ -69,7 +69,7 @@ async def test_a_full_queue_drops_counts_and_leaves_no_gap(store: FakeStore):
     await log.flush()
     log.add({"n": 9})
     await log.flush()
-    assert [orjson.loads(line)["seq"] for line in store.streams[IMPRESSIONS]] == [1, 2, 3, 4]
+    assert [orjson.loads(line)["seq"] for line in store.logged(IMPRESSIONS)] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("failure", [UnavailableError("redis"), BadAnswerError("OOM command not allowed")])
@@ -174,7 +174,7 @@ async def test_stopping_flushes_what_is_queued(world: World):
             await http.get("/recommend", params={"user_id": KNOWN_USER})
     service.log.add({"last": True})
     await service.stop()
-    assert len(world.store.streams[IMPRESSIONS]) == 4
+    assert len(world.store.logged(IMPRESSIONS)) == 4
 
 
 async def test_stopping_waits_for_the_batch_that_is_on_its_way(store: FakeStore):

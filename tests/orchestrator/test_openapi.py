@@ -20,6 +20,7 @@ MODES = {
     "GET /recommend": (POSITIVE, NEGATIVE),
     "POST /v1/recommend": (POSITIVE, NEGATIVE),
     "POST /v1/events": (POSITIVE, NEGATIVE),
+    "POST /v1/items/availability": (NEGATIVE,),
     "GET /healthz": (POSITIVE,),
     "GET /readyz": (POSITIVE,),
     "GET /metrics": (POSITIVE,),

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def test_impressions_are_logged_one_line_each(running: Running):
     await running.recommend("line\u00e9", num_items=2)
     await running.service.log.flush()
-    lines = running.world.store.streams[IMPRESSIONS]
+    lines = running.world.store.logged(IMPRESSIONS)
     entry = orjson.loads(lines[0])
     assert len(lines) == 1
     assert entry["user_id"] == "line\u00e9"
@@ -36,7 +36,7 @@ async def test_the_logged_hash_covers_row_history_and_context(running: Running):
     async def digest(user: str, **more: object) -> str:
         await running.recommend(user, time_zone="UTC", **more)
         await running.service.log.flush()
-        return orjson.loads(running.world.store.streams[IMPRESSIONS][-1])["features"]
+        return orjson.loads(running.world.store.logged(IMPRESSIONS)[-1])["features"]
 
     running.world.store.values[user_key("twin")] = packed()
     unread = UserRow(values=user_row(), history=NO_HISTORY, computed_at=int(time.time()))

@@ -209,7 +209,7 @@ async def test_a_row_from_the_future_counts_as_new_and_is_counted(running: Runni
     answer = await running.recommend()
     await running.service.log.flush()
     assert answer["degraded"] is None
-    (entry,) = running.world.store.streams[IMPRESSIONS]
+    (entry,) = running.world.store.logged(IMPRESSIONS)
     assert orjson.loads(entry)["features_age_s"] == 0.0
     assert REGISTRY.get_sample_value("feature_age_negative_total") == before + 1
 

@@ -92,8 +92,10 @@ class TritonServer(Server):
         ]
 
     def environment(self) -> dict[str, str]:
-        """The stub embeds the first `python3` on PATH and finds its libraries through LD_LIBRARY_PATH."""
-        return child_environment(self.settings) | triton_variables()
+        """The stub embeds the first `python3` on PATH and finds its libraries through LD_LIBRARY_PATH; `faiss` follows
+        the overlay in Redis."""
+        overlay = {"OVERLAY_REDIS": self.settings.redis_url}
+        return child_environment(self.settings) | triton_variables() | overlay
 
     def ready(self) -> bool:
         """Server readiness; whether a model's version answers is the publisher's question (`exporters.server`)."""

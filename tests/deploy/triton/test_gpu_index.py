@@ -1,8 +1,6 @@
 """What goes onto a GPU from the `faiss` backend: the index's form, and the catalogue around a limited search."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,29 +9,19 @@ import faiss
 import numpy as np
 import pytest
 
-from deploy.settings import ROOT
+from tests.backends import backend_module
 
-FOLDER = ROOT / "deploy/triton/backends/faiss"
 N, D, NLIST = 4000, 16, 32
 
 
 @pytest.fixture(scope="module")
 def gpu() -> ModuleType:
-    return load("gpu_index")
+    return backend_module("gpu_index")
 
 
 @pytest.fixture(scope="module")
 def kernel() -> ModuleType:
-    return load("catalogue")
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"faiss_backend_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return backend_module("catalogue")
 
 
 def vectors(n: int, seed: int) -> np.ndarray:

@@ -12,10 +12,10 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import faiss
 import numpy as np
+from shelf import Region, Shelf
 
 Arrays = dict[str, np.ndarray]
 Place = Callable[[faiss.Index], faiss.Index]
@@ -28,7 +28,10 @@ class CatalogueError(ValueError):
 
 
 class Catalogue:
-    """Search, filter and gather. Thread-safe for reading; `gpu` copies the index to a GPU (`gpu_index.to_gpu`)."""
+    """Search, filter and gather. Thread-safe for reading; `gpu` copies the index to a GPU (`gpu_index.to_gpu`).
+
+    `shelf` says what may be shown, and changes while it is searched.
+    """
 
     def __init__(self, folder: Path, k: int, gpu: Place | None = None, threads: int = 1) -> None:
         faiss.omp_set_num_threads(threads)
@@ -40,11 +43,8 @@ class Catalogue:
         self._index = self._open_index() if gpu is None else gpu(self._open_index())
         self.size = int(self._index.ntotal)
         self._check()
-        columns = {name: i for i, name in enumerate(self.facts["rule_columns"])}
-        rules = self._table["rules"]
-        self._sellable = (rules[:, columns["in_stock"]] > 0) & (rules[:, columns["is_safe"]] > 0)
-        self._bits = {int(code): int(bit) for code, bit in self.facts["regions"].items()}
-        self._regions: dict[int, Region] = {}
+        self.shelf = Shelf(folder, self.facts, self._table)
+        self._parameters: dict[int, faiss.SearchParameters] = {}
 
     def search(self, queries: np.ndarray, countries: np.ndarray) -> Arrays:
         """[b, d] embeddings and [b] country codes → arrays [b, k, …] and `count` [b, 1]; rows past count are zero."""
@@ -55,7 +55,7 @@ class Catalogue:
         rows = np.zeros((len(queries), self.k), np.int64)
         similarity = np.zeros((len(queries), self.k), np.float32)
         count = np.zeros((len(queries), 1), np.int32)
-        bits = [self._bits.get(int(code), 0) for code in countries]
+        bits = [self.shelf.bit(int(code)) for code in countries]
         for bit in sorted(set(bits)):
             members = np.flatnonzero(np.asarray(bits) == bit)
             for member, (hits, scores) in zip(members, self._filtered(queries[members], bit), strict=True):
@@ -65,11 +65,11 @@ class Catalogue:
 
     def _filtered(self, queries: np.ndarray, bit: int) -> list[tuple[np.ndarray, np.ndarray]]:
         """The best k rows allowed in the region, for each query."""
-        region = self._region(bit)
-        if region.total == 0:
+        region = self.shelf.region(bit)
+        wanted = min(self.k, region.total)  # once: it changes meanwhile
+        if wanted == 0:
             return [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        wanted = min(self.k, region.total)
-        scores, rows = self._search(queries, wanted, bit)
+        scores, rows = self._search(queries, wanted, bit, region)
         found = [_found(r, s, wanted) for r, s in zip(rows, scores, strict=True)]
         short = [i for i, (hits, _) in enumerate(found) if len(hits) < wanted]
         for i in short:
@@ -77,20 +77,21 @@ class Catalogue:
             found[i] = _found(rows[0], scores[0], wanted)
         return found
 
-    def _search(self, queries: np.ndarray, wanted: int, bit: int) -> tuple[np.ndarray, np.ndarray]:
+    def _search(self, queries: np.ndarray, wanted: int, bit: int, region: Region) -> tuple[np.ndarray, np.ndarray]:
         """The cheap search: scores and rows, -1 for what the region may not be shown.
 
         The CPU looks only at what is allowed; a GPU cannot, and over-retrieves by what the filter will take.
         """
-        region = self._region(bit)
         if not self._gpu:
-            scores, rows = self._index.search(queries, wanted, params=region.parameters)
+            if bit not in self._parameters:
+                self._parameters[bit] = self._looking_at(region.selector)
+            scores, rows = self._index.search(queries, wanted, params=self._parameters[bit])
             return scores, rows
-        depth = min(self.size, GPU_DEPTH, int(wanted * self.size / region.total * 1.1) + 16)
+        depth = min(self.size, GPU_DEPTH, int(wanted * self.size / max(region.total, wanted) * 1.1) + 16)
         scores, rows = self._index.search(queries, depth)
-        return scores, np.where(self._allowed(rows, bit), rows, -1)
+        return scores, np.where(self.shelf.allowed(rows, bit), rows, -1)
 
-    def _parameters(self, selector: faiss.IDSelector) -> faiss.SearchParameters:
+    def _looking_at(self, selector: faiss.IDSelector) -> faiss.SearchParameters:
         if isinstance(self._index, faiss.IndexIVF):
             return faiss.SearchParametersIVF(sel=selector, nprobe=int(self.facts["nprobe"]))
         if isinstance(self._index, faiss.IndexHNSW):
@@ -108,25 +109,12 @@ class Catalogue:
             index.nprobe = int(self.facts["nprobe"])
         return index
 
-    def _allowed(self, rows: np.ndarray | slice, bit: int) -> np.ndarray:
-        """Whether the region may be shown each of the rows."""
-        word = self._table["regions"][rows, bit // 64]
-        allowed: np.ndarray = self._sellable[rows] & ((word >> np.uint64(bit % 64)) & np.uint64(1)).astype(bool)
-        return allowed
-
-    def _region(self, bit: int) -> "Region":
-        if bit not in self._regions:
-            allowed = self._allowed(slice(None), bit)
-            selector = selector_of(allowed)
-            self._regions[bit] = Region(int(allowed.sum()), selector, self._parameters(selector))
-        return self._regions[bit]
-
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
         past = np.arange(self.k) >= count
-        taken = {name: self._table[name][rows] for name in ("keys", "ids", "rules")}
+        taken = {name: self._table[name][rows] for name in ("keys", "ids")}
         taken["features"] = self._features.take(rows)
         in_region = np.ones((*rows.shape, 1), np.float32)
-        taken["rules"] = np.concatenate([taken["rules"], in_region], axis=2)
+        taken["rules"] = np.concatenate([self.shelf.rules[rows], in_region], axis=2)
         for array in taken.values():
             array[past] = 0
         return {
@@ -154,14 +142,6 @@ class Catalogue:
                 f"index has dimension {self._index.d}, metric {self._index.metric_type}; "
                 f"expected {self.facts['dimension']}, inner product"
             )
-
-
-class Region(NamedTuple):
-    """How many rows a region may be shown, which, and the cheap search of them on the CPU."""
-
-    total: int
-    selector: faiss.IDSelector
-    parameters: faiss.SearchParameters
 
 
 class FeatureTable:
@@ -200,11 +180,6 @@ def _require_shape(name: str, array: np.ndarray, kind: str, dimensions: int) -> 
         raise CatalogueError(
             f"{name}.npy is {array.dtype} {array.shape}, expected {np.dtype(kind)} in {dimensions} dimensions"
         )
-
-
-def selector_of(allowed: np.ndarray) -> faiss.IDSelector:
-    """A flag for each row [n] as a bit each: what FAISS looks at while it scans."""
-    return faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
 
 
 def _found(rows: np.ndarray, scores: np.ndarray, wanted: int) -> tuple[np.ndarray, np.ndarray]:
