@@ -11,7 +11,7 @@ from deploy.settings import ROOT
 from model_repository.render import committed_configs
 
 STAGES = ("feature_repo", "model_repository", "training", "exporters", "orchestrator", "perf", "deploy")
-LEAVES = {"deploy.settings", "deploy.triton.backends.pace"}
+LEAVES = {"deploy.settings", "deploy.triton.backends.faiss.records", "deploy.triton.backends.pace"}
 ALLOWED = {
     "feature_repo": set(),
     "model_repository": {"feature_repo"},
