@@ -100,7 +100,7 @@ def read_features(folder: Path, rows: Ints | slice = slice(None)) -> Floats:
 def _narrowed(kind: str, columns: list[int], values: Floats) -> npt.NDArray[Any]:
     with np.errstate(over="ignore", invalid="ignore"):
         block = values.astype(kind)
-    if lost := np.flatnonzero((block.astype(np.float32) != values).any(axis=0)).tolist():
+    if lost := np.flatnonzero(((block.astype(np.float32) != values) | ~np.isfinite(values)).any(axis=0)).tolist():
         names = [name for f in SCHEMA.group("item") for name in f.columns]
         raise ExportError(f"{names[columns[lost[0]]]} holds values that {np.dtype(kind).name} cannot")
     return block

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deploy.triton.backends.faiss.records import FILE, Records
+from deploy.triton.backends.faiss.records import FILE, Records, singles
 from exporters.errors import ExportError, ManifestError
 from exporters.generation import Choices, Chunk, Users, write_generation
 from exporters.golden import LEAST_RECALL
@@ -190,9 +190,17 @@ def test_many_records_are_written_in_parts(tmp_path: Path) -> None:
     assert read_id_bytes(tmp_path).view("<u4")[:, 0].tolist() == list(range(N))
 
 
-def test_a_value_its_type_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_every_finite_half_is_the_same_single() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    assert len(finite) == 2**16 - 2**11
+    assert singles(finite).tobytes() == finite.astype(np.float32).tobytes()
+
+
+@pytest.mark.parametrize("value", [0.1, 1e5, np.nan, np.inf, -np.inf])  # float16 has no 0.1, and its largest is 65504
+def test_a_value_its_type_cannot_hold_is_refused(tmp_path: Path, value: float) -> None:
     lossy = features(N)
-    lossy[7, SCHEMA.offset("item_ctr_7d")] = 0.1  # float16 has no such number
+    lossy[7, SCHEMA.offset("item_ctr_7d")] = value
     with pytest.raises(ExportError, match="item_ctr_7d holds values that float16 cannot"):
         write_records(tmp_path, lossy)
 
