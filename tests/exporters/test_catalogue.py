@@ -230,6 +230,7 @@ SPOILS = {
     "in two dimensions": (resave(lambda records: records[:, None]), r"records.npy is .* \(300, 1\), table.json says"),
     "not packed": (resave(lambda records: records["f4"]), r"records.npy is float32 \(300, 30\), table.json says"),
     "another type": (resave(retyped("f2", (np.float32, 32))), "records.npy is .*table.json says"),
+    "as wide, of another type": (resave(retyped("f4", (np.int32, 30))), "records.npy is .*table.json says"),
     "narrower": (resave(retyped("id", (np.uint8, 2))), "records.npy is .*table.json says"),
     "without a field": (resave(without("u1")), "records.npy is .*table.json says"),
 }
