@@ -31,6 +31,7 @@ from feature_repo.vectors import Floats, Ints
 from model_repository.contract import CANDIDATE_SEARCH
 
 SAMPLE = 640_000  # vectors that k-means and codecs are trained on, at most
+LAYOUT = b"records"  # of the item table: one of another layout was not built of this catalogue
 SLOWER = 2  # times as thorough a search as before, and the index is chosen again
 Chunk = tuple[ItemTable, Floats]
 Report = Callable[[str], None]
@@ -132,11 +133,15 @@ def fingerprint_of(folder: Path) -> str | None:
 
 
 def fingerprint(source: Source) -> str:
-    """Digest of everything that a generation of this catalogue holds or shows."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Digest of everything that a generation of this catalogue holds or shows, and of how it holds it."""
+    digest = _digest()
     for table, vectors in source.chunks():
         _fold(digest, table, vectors)
     return digest.hexdigest()
+
+
+def _digest() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16, person=LAYOUT)
 
 
 def _fold(digest: "hashlib.blake2b", table: ItemTable, vectors: Floats) -> None:
@@ -151,7 +156,7 @@ def _look(source: Source, users: Users, k: int) -> _Seen:
     exact, golden = ExactSearch(queries, depth), ExactSearch(users.embeddings[: users.golden], k)
     chosen = np.sort(np.random.default_rng(0).permutation(source.items)[:SAMPLE])
     parts, seen, first = [], _Seen(exact, golden, np.empty((0, 0), np.float32)), 0
-    digest = hashlib.blake2b(digest_size=16)
+    digest = _digest()
     for table, vectors in source.chunks():
         if not np.isfinite(vectors).all():
             raise ExportError("the item tower answers non-finite vectors; train the line again")

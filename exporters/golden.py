@@ -17,12 +17,12 @@ import onnxruntime as ort
 import treelite
 
 from deploy.triton.backends.pace import breathe
-from exporters.blocks import read_features
 from exporters.errors import GateError
 from exporters.gates import check_scores
 from exporters.manifest import Manifest
 from exporters.overlay import NO_KEYS
 from exporters.queries import read_queries, read_ranker_rows
+from exporters.records import read_features
 from exporters.server import Server
 from feature_repo.context import RequestContext, context_array
 from feature_repo.vectors import Floats, Ints

@@ -1,7 +1,7 @@
 """The item table of a generation: features, rule columns, regions and ids, row for row with the index.
 
 Feast's offline read is the one source of features; the catalogue table adds what the rules need. The files are
-described where they are read, `deploy/triton/backends/faiss/catalogue.py`.
+described where they are read, `catalogue.py` and `records.py` of `deploy/triton/backends/faiss`.
 """
 
 import json
@@ -14,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from exporters.blocks import FeatureWriter, RowFile, item_blocks
 from exporters.errors import ExportError
 from exporters.manifest import POPULAR, TABLE, IndexFacts
+from exporters.records import STORED_RULES, RecordWriter, RowFile, item_blocks, read_ids
 from feature_repo.schema import SCHEMA, country_code
 from feature_repo.vectors import Floats, Ints, item_key
-from model_repository.contract import RULE_COLUMNS
 from model_repository.traffic import PopularItem
 
-STORED_RULES = RULE_COLUMNS[:-1]  # `in_region` is the request's, not the item's
 DISPLAY = ("title", "category", "brand", "price", "image_url")
 LONGEST_ID = 256
 FINGERPRINT = "fingerprint"
@@ -82,11 +80,10 @@ class TableWriter:
         self._words = max(self._bits.values(), default=0) // 64 + 1
         self._files = {
             "keys": RowFile(folder / "keys.npy", np.dtype(np.int64), (items,)),
-            "ids": RowFile(folder / "ids.npy", np.dtype(np.uint8), (items, id_bytes)),
             "rules": RowFile(folder / "rules.npy", np.dtype(np.float32), (items, len(STORED_RULES))),
             "regions": RowFile(folder / "regions.npy", np.dtype(np.uint64), (items, self._words)),
         }
-        self._features = FeatureWriter(folder, items)
+        self._records = RecordWriter(folder, items, id_bytes)
         self._popular: tuple[PopularItem, ...] = ()
 
     def __enter__(self) -> Self:
@@ -97,16 +94,16 @@ class TableWriter:
 
     def close(self) -> None:
         """Close the files, whatever they hold."""
-        for file in (*self._files.values(), *self._features.files.values()):
+        for file in (*self._files.values(), self._records.file):
             file.close()
 
     def add(self, table: ItemTable) -> None:
         """The next rows."""
-        self._files["keys"].add(table.keys)
-        self._files["ids"].add(_id_bytes(table.ids, self._id_bytes))
+        keys = table.keys
+        self._files["keys"].add(keys)
         self._files["rules"].add(table.rules)
         self._files["regions"].add(_region_masks(table, self._bits, self._words))
-        self._features.add(table.features)
+        self._records.add(keys, _id_bytes(table.ids, self._id_bytes), table.rules, table.features)
         self._popular = most_popular((*self._popular, *popular_items(table)))
 
     def finish(self, index: IndexFacts, tower_digest: str, fingerprint: str) -> Ints:
@@ -115,7 +112,7 @@ class TableWriter:
         `fingerprint` is that of the catalogue, by which the next generation knows whether anything changed.
         """
         self.close()
-        for file in (*self._files.values(), *self._features.files.values()):
+        for file in (*self._files.values(), self._records.file):
             file.require_all()
         keys: Ints = np.load(self._folder / "keys.npy")
         refuse_clashes(keys, self._folder)
@@ -124,6 +121,7 @@ class TableWriter:
             "dimension": index.dimension,
             "nprobe": index.nprobe,
             "ef_search": index.ef_search,
+            "id_bytes": self._id_bytes,
             "feature_columns": item_blocks(),
             "rule_columns": STORED_RULES,
             "regions": self._bits,
@@ -142,8 +140,7 @@ def refuse_clashes(keys: Ints, folder: Path) -> None:
     order = np.argsort(keys, kind="stable")
     same = np.flatnonzero(np.diff(keys[order]) == 0)
     if len(same):
-        ids = np.load(folder / "ids.npy", mmap_mode="r")
-        clash = [ids[row].tobytes().rstrip(b"\0").decode() for row in order[same[0] : same[0] + 2]]
+        clash = read_ids(folder, order[same[0] : same[0] + 2])
         raise ExportError(f"items {clash} have the same 64-bit key; rename one of them")
 
 

@@ -11,7 +11,8 @@ from deploy.settings import ROOT
 from model_repository.render import committed_configs
 
 STAGES = ("feature_repo", "model_repository", "training", "exporters", "orchestrator", "perf", "deploy")
-LEAVES = {"deploy.settings", *(f"deploy.triton.backends.{name}" for name in ("line", "overlay", "pace"))}
+SHARED = ("faiss.records", "line", "overlay", "pace")
+LEAVES = {"deploy.settings", *(f"deploy.triton.backends.{name}" for name in SHARED)}
 ALLOWED = {
     "feature_repo": set(),
     "model_repository": {"feature_repo"},

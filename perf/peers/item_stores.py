@@ -11,7 +11,7 @@ import numpy as np
 import redis
 
 from deploy.settings import Settings
-from deploy.triton.backends.faiss.catalogue import FeatureTable
+from deploy.triton.backends.faiss.records import Records
 from feature_repo.schema import ITEM_WIDTH, SCHEMA
 from feature_repo.vectors import Floats, Ints
 from perf.peers.feast_items import open_items, read_items, write_items
@@ -46,13 +46,12 @@ def empty(items: Subset, client: "redis.Redis") -> None:
 def readers(settings: Settings, items: Subset, client: "redis.Redis") -> dict[str, Read]:
     """One reader for each way; all answer the same."""
     store, ids = open_items(settings), np.array(items.ids, object)
-    columns = json.loads((items.folder / "table.json").read_text())["feature_columns"]
-    table = FeatureTable(items.folder, columns)
+    table = Records(items.folder, json.loads((items.folder / "table.json").read_text()))
     return {
         FEAST: lambda places: read_items(store, list(ids[places])),
         HASHES: lambda places: _hashes(client, list(ids[places])),
         PACKED: lambda places: _packed(client, list(ids[places])),
-        RESIDENT: lambda places: table.take(items.rows[places][None])[0],
+        RESIDENT: lambda places: table.features(items.rows[places]),
     }
 
 

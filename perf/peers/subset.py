@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from exporters.blocks import read_features
+from exporters.records import read_features, read_id_bytes
 from feature_repo.vectors import Floats, Ints
 from model_repository.contract import CANDIDATE_SEARCH
 
@@ -42,7 +42,7 @@ class Subset:
     @cached_property
     def id_bytes(self) -> npt.NDArray[np.bytes_]:
         """[n], fixed width."""
-        stored = np.ascontiguousarray(self._column("ids")[self.rows])
+        stored = np.ascontiguousarray(read_id_bytes(self.folder, self.rows))
         return stored.view(f"S{stored.shape[1]}")[:, 0]
 
     @property

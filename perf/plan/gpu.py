@@ -69,7 +69,7 @@ def _facts(demand: Demand, profile: Profile) -> Facts:
     """The demand's sizes as a release's; the tower's weights are half of the line's files' floats, at most."""
     return Facts(
         scan=demand.scan.as_flat() if demand.gpu_index == "flat" else demand.scan_fp16,
-        item_row_bytes=profile.stored.item_row,
+        record_bytes=profile.stored.item_row,
         trees=demand.trees,
         leaves=demand.leaves,
         depth=demand.depth,

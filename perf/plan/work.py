@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from deploy.triton.backends.faiss.records import FILE as RECORDS
 from exporters.index import HNSW_LINKS, LARGEST_FLAT_QUANTIZER
 from exporters.manifest import Manifest
 from exporters.queries import GOLDEN
@@ -102,11 +103,17 @@ def scan_of(manifest: Manifest) -> Scan:
 
 
 def item_row_bytes(manifest: Manifest) -> float:
-    """Bytes of the item table per item: features, rules, keys, ids, regions; not the golden users beside it."""
+    """Bytes of the item table per item: its record, and the columns that are read of all items; not the golden users
+    beside it."""
     golden = {f"{name}.npy" for name in GOLDEN}
     files = manifest.slots["candidates"].files
     table = (f.size for name, f in files.items() if name.endswith(".npy") and name not in golden)
     return sum(table) / manifest.index.items
+
+
+def record_bytes(manifest: Manifest) -> float:
+    """Bytes of an item's record, which is what is read of one that is answered."""
+    return manifest.slots["candidates"].files[RECORDS].size / manifest.index.items
 
 
 def line_bytes(manifest: Manifest) -> int:

@@ -11,7 +11,7 @@ from exporters.manifest import Manifest, read, release_numbers
 from feature_repo.schema import CONTEXT_WIDTH, ITEM_WIDTH, RANKER_WIDTH, USER_WIDTH
 from model_repository.contract import CANDIDATES, RANKER, USER_TOWER
 from perf.errors import PerfError
-from perf.plan.work import Scan, item_row_bytes, scan_of
+from perf.plan.work import Scan, record_bytes, scan_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class Facts:
     """Counts and bytes; `depth` is the mean depth of a leaf, `tower_weights` the numbers in the user tower."""
 
     scan: Scan
-    item_row_bytes: float
+    record_bytes: float
     trees: int
     leaves: float
     depth: float
@@ -50,7 +50,7 @@ def read_facts(folder: Path, manifest: Manifest) -> Facts:
     trees, leaves, depth = forest(folder / RANKER.name / RANKER.artifact)
     return Facts(
         scan=scan_of(manifest),
-        item_row_bytes=item_row_bytes(manifest),
+        record_bytes=record_bytes(manifest),
         trees=trees,
         leaves=leaves,
         depth=depth,

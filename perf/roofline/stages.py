@@ -6,7 +6,7 @@ a batch shares is divided by the batch.
     coarse         the lists' centroids × d: 2·c·d FLOPs, 4·c·d bytes once a batch
     scan           probed vectors × d: 2·d FLOPs each. An IVF reads its lists for every query, a flat index the whole
                    catalogue once a batch; both write and read a score of 4 bytes for the selection
-    gather         K rows of the item table, each at least one cache line of every block
+    gather         K records of the item table, whole cache lines of them
     assemble       reads the user, context and K item rows, writes the matrix [K, F]; ~10 FLOPs a cross column
     ranker         reads the matrix once; K × trees × depth node visits (nodes stay in the cache)
     rules          K × 6 columns and 3 scores, read and sorted: K·log2(K) comparisons
@@ -23,7 +23,7 @@ from perf.plan.work import matrix_bytes, tensor_bytes
 from perf.roofline.facts import Facts
 
 CACHE_LINE = 64
-TABLE_BLOCKS = 7  # features by type, keys, ids, rules, regions
+RECORD_STEP = 8  # records begin at multiples of it
 SHOWN_BYTES = 50 * 8
 RULE_BYTES = 9 * 4
 BACKENDS = 3
@@ -96,8 +96,8 @@ def _scan(facts: Facts, batch: int) -> Stage:
 
 
 def _gather(facts: Facts) -> Stage:
-    row = max(facts.item_row_bytes, TABLE_BLOCKS * CACHE_LINE)
-    return Stage(name="gather", model="candidates", bytes=facts.candidates * (row + 4 * facts.item_width))
+    lines = facts.record_bytes + CACHE_LINE - RECORD_STEP  # with what lies in its first and last line, on average
+    return Stage(name="gather", model="candidates", bytes=facts.candidates * (lines + 4 * facts.item_width))
 
 
 def _assemble(facts: Facts) -> Stage:

@@ -11,6 +11,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from deploy.local.serve import Platform, known_users
 from deploy.settings import Settings
+from exporters.records import read_ids
 from exporters.traffic import TrafficStore
 from feature_repo.schema import country_code
 from feature_repo.vectors import item_key
@@ -55,7 +56,7 @@ class Shop:
 
     def everything(self) -> list[str]:
         """Ids of the whole generation."""
-        return [row.tobytes().rstrip(b"\0").decode() for row in np.load(self._folder / "ids.npy")]
+        return read_ids(self._folder)
 
     def metrics(self) -> list[str]:
         """Triton's own."""

@@ -22,8 +22,8 @@ import pytest
 
 from deploy.local.serve import Platform
 from deploy.settings import Settings
-from exporters.blocks import read_features
 from exporters.manifest import Manifest
+from exporters.records import read_features
 from exporters.server import Server
 from exporters.verify import verify
 from feature_repo import store

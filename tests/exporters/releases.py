@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 from onnx import TensorProto, helper
 
+from deploy.triton.backends.faiss.records import record_type
 from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries
 from feature_repo.schema import RANKER_WIDTH, SCHEMA
 from model_repository.contract import COMPONENTS, EMBEDDING_WIDTH, OBJECTIVES
@@ -53,6 +54,7 @@ def write_release(folder: Path, number: int = 1, line: int = 1) -> Path:
     write_lightgbm(release / "explain" / "forest.txt")
     write_index(release / "candidates" / "index.faiss")
     np.save(release / "candidates" / "keys.npy", np.arange(ITEMS))
+    np.save(release / "candidates" / "records.npy", np.zeros(ITEMS, record_type(5, 5, {"f4": [0], "u1": [1]})))
     table = {"items": ITEMS, "tower_digest": digest_of(release), "schema_hash": SCHEMA.hash}
     (release / "candidates" / "table.json").write_text(json.dumps(table))
     write_manifest(release, number, line)

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from exporters.blocks import FeatureWriter, item_blocks, read_features
-from exporters.errors import ExportError
+from deploy.triton.backends.faiss.records import FILE, Records, singles
+from exporters.errors import ExportError, ManifestError
 from exporters.generation import Choices, Chunk, Users, write_generation
 from exporters.golden import LEAST_RECALL
 from exporters.index import TARGET_RECALL, IndexSpec, empty_index
 from exporters.manifest import IndexFacts
 from exporters.queries import read_queries
+from exporters.records import STORED_RULES, RecordWriter, item_blocks, read_features, read_id_bytes, read_ids
 from exporters.table import ItemTable, TableWriter, item_table, most_popular, popular_items, region_bits
 from feature_repo.schema import HISTORY, ITEM_WIDTH, SCHEMA, USER_WIDTH, country_code
 from feature_repo.vectors import Floats, Ints, columns_to_array, item_key
@@ -97,14 +98,18 @@ def keys_of(ids: list[str]) -> Ints:
     return np.array([item_key(i) for i in ids], np.int64)
 
 
-def write_whole(folder: Path, values: Floats) -> dict[str, list[int]]:
-    writer = FeatureWriter(folder, len(values))
+def write_records(folder: Path, values: Floats, part: int = N) -> dict[str, object]:
+    """Items 0 … n with these features; returns what table.json says of them."""
+    n = len(values)
+    ids = np.arange(n, dtype="<u4").view(np.uint8).reshape(n, 4)
+    writer = RecordWriter(folder, n, 4, part)
     try:
-        writer.add(values)
+        writer.add(np.arange(n), ids, np.zeros((n, len(STORED_RULES)), np.float32), values)
     finally:
-        for file in writer.files.values():
-            file.close()
-    return item_blocks()
+        writer.file.close()
+    facts = {"id_bytes": 4, "rule_columns": STORED_RULES, "feature_columns": item_blocks()}
+    (folder / "table.json").write_text(json.dumps(facts))
+    return facts
 
 
 def allowed(country: str | None) -> np.ndarray:
@@ -142,58 +147,125 @@ def test_every_hit_carries_its_own_row(kernel: ModuleType, folder: Path) -> None
             assert answer["rules"][query, hit, RULE_COLUMNS.index("in_region")] == 1.0
 
 
-def test_features_stored_by_type_come_back_bit_for_bit(kernel: ModuleType, tmp_path: Path) -> None:
+def test_features_stored_by_type_come_back_bit_for_bit(tmp_path: Path) -> None:
     rows, written = np.arange(N), features(N)
-    columns = write_whole(tmp_path, written)
-    (tmp_path / "table.json").write_text(json.dumps({"feature_columns": columns}))
-    served = kernel.FeatureTable(tmp_path, columns).take(np.stack([rows, rows[::-1]]))
+    records = Records(tmp_path, write_records(tmp_path, written))
+    served = records.features(np.stack([rows, rows[::-1]]))
     assert served[0].tobytes() == written.tobytes()
     assert served[1].tobytes() == written[::-1].tobytes()
+    answer = records.answer(rows[None], np.array([[N]]))
+    assert answer["item_features"].tobytes() == written.tobytes()
     assert read_features(tmp_path).tobytes() == written.tobytes()
     assert read_features(tmp_path, rows[3:5]).tobytes() == written[3:5].tobytes()
 
 
-def test_a_type_is_as_narrow_as_the_schema_says(tmp_path: Path) -> None:
-    columns = write_whole(tmp_path, features(N))
-    assert sorted(columns) == ["f2", "f4", "u1"]
-    stored = {kind: np.load(tmp_path / f"features_{kind}.npy") for kind in columns}
-    assert {kind: block.dtype.str[1:] for kind, block in stored.items()} == {kind: kind for kind in columns}
-    wide = sum(f.width * np.dtype(f.dtype).itemsize for f in SCHEMA.group("item"))
-    assert sum(block.nbytes for block in stored.values()) == N * wide < 0.75 * N * ITEM_WIDTH * 4
+def test_a_record_is_as_narrow_as_the_schema_says(tmp_path: Path) -> None:
+    facts = write_records(tmp_path, features(N))
+    assert sorted(facts["feature_columns"]) == ["f2", "f4", "u1"]
+    stored = np.load(tmp_path / FILE)
+    assert all(stored.dtype[kind].base == np.dtype(kind) for kind in ("f2", "f4", "u1"))
+    wide = sum(f.width * np.dtype(f.dtype).itemsize for f in SCHEMA.group("item")) + 8 + 4 * len(STORED_RULES) + 4
+    assert stored.dtype.itemsize == -(-wide // 8) * 8
+    assert stored.dtype["id"].itemsize == 4
 
 
-def test_a_value_its_type_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_equal_tables_are_equal_files(tmp_path: Path) -> None:
+    files = []
+    for name, rows in (("whole", [slice(0, N)]), ("parts", [slice(0, 1), slice(1, 250), slice(250, N)])):
+        (tmp_path / name).mkdir()
+        write_rows(tmp_path / name, N, *rows)
+        files.append((tmp_path / name / FILE).read_bytes())
+    assert files[0] == files[1]
+    record = np.load(tmp_path / "whole" / FILE).dtype
+    used = max(offset + part.itemsize for part, offset in record.fields.values())
+    padding = np.frombuffer(files[0][-N * record.itemsize :], np.uint8).reshape(N, -1)[:, used:]
+    assert padding.size
+    assert not padding.any()
+
+
+def test_many_records_are_written_in_parts(tmp_path: Path) -> None:
+    written = features(N)
+    write_records(tmp_path, written, part=7)
+    assert read_features(tmp_path).tobytes() == written.tobytes()
+    assert read_id_bytes(tmp_path).view("<u4")[:, 0].tolist() == list(range(N))
+
+
+def test_every_finite_half_is_the_same_single() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    assert len(finite) == 2**16 - 2**11
+    assert singles(finite).tobytes() == finite.astype(np.float32).tobytes()
+
+
+@pytest.mark.parametrize("value", [0.1, 1e5, np.nan, np.inf, -np.inf])  # float16 has no 0.1, and its largest is 65504
+def test_a_value_its_type_cannot_hold_is_refused(tmp_path: Path, value: float) -> None:
     lossy = features(N)
-    lossy[7, SCHEMA.offset("item_ctr_7d")] = 0.1  # float16 has no such number
+    lossy[7, SCHEMA.offset("item_ctr_7d")] = value
     with pytest.raises(ExportError, match="item_ctr_7d holds values that float16 cannot"):
-        write_whole(tmp_path, lossy)
+        write_records(tmp_path, lossy)
+
+
+def resave(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    return lambda path: np.save(path, change(np.load(path)))
+
+
+def retyped(kind: str, wanted: object) -> Callable[[np.ndarray], np.ndarray]:
+    def change(records: np.ndarray) -> np.ndarray:
+        fields = [(name, wanted if name == kind else records.dtype[name]) for name in records.dtype.names]
+        return records.astype(np.dtype(fields, align=True))
+
+    return change
+
+
+def without(kind: str) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda records: records[[name for name in records.dtype.names if name != kind]]
 
 
 SPOILS = {
-    "missing": (lambda path: path.unlink(), "features_f2.npy: .*No such file"),
-    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "features_f2.npy: "),
-    "text": (lambda path: path.write_text("not an array"), "features_f2.npy: "),
-    "shorter": (lambda path: np.save(path, np.load(path)[:-1]), "says 300 items"),
-    "narrower": (lambda path: np.save(path, np.load(path)[:, :-1]), "features_f2.npy is float16 .*table.json says"),
-    "another type": (lambda path: np.save(path, np.load(path).astype(np.float32)), "features_f2.npy is float32"),
+    "missing": (lambda path: path.unlink(), r"records.npy is missing: .* `python -m exporters publish` builds"),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "records.npy: "),
+    "text": (lambda path: path.write_text("not an array"), "records.npy: "),
+    "empty": (lambda path: path.write_bytes(b""), "records.npy: "),
+    "shorter": (resave(lambda records: records[:-1]), "says 300 items"),
+    "in two dimensions": (resave(lambda records: records[:, None]), r"records.npy is .* \(300, 1\), table.json says"),
+    "not packed": (resave(lambda records: records["f4"]), r"records.npy is float32 \(300, 30\), table.json says"),
+    "another type": (resave(retyped("f2", (np.float32, 32))), "records.npy is .*table.json says"),
+    "as wide, of another type": (resave(retyped("f4", (np.int32, 30))), "records.npy is .*table.json says"),
+    "narrower": (resave(retyped("id", (np.uint8, 2))), "records.npy is .*table.json says"),
+    "without a field": (resave(without("u1")), "records.npy is .*table.json says"),
 }
 
 
 @pytest.mark.parametrize("folder", ["flat"], indirect=True)
 @pytest.mark.parametrize("spoil", SPOILS)
-def test_a_spoilt_block_is_refused(kernel: ModuleType, folder: Path, spoil: str) -> None:
+def test_spoilt_records_are_refused(kernel: ModuleType, folder: Path, spoil: str) -> None:
     change, message = SPOILS[spoil]
-    change(folder / "features_f2.npy")
+    change(folder / FILE)
     with pytest.raises(kernel.CatalogueError, match=message):
         kernel.Catalogue(folder, K)
+    if message != "says 300 items":
+        with pytest.raises(ManifestError, match=message):
+            read_features(folder)
+
+
+FACTS = {
+    "a feature twice": (
+        lambda facts: facts["feature_columns"]["u1"].__setitem__(0, item_blocks()["u1"][1]),
+        f"do not number {ITEM_WIDTH} features once each",
+    ),
+    "no word of ids": (lambda facts: facts.pop("id_bytes"), r"nothing of \['id_bytes'\]: another revision"),
+    "longer ids": (lambda facts: facts.update(id_bytes=100), "records.npy is .*table.json says"),
+}
 
 
 @pytest.mark.parametrize("folder", ["flat"], indirect=True)
-def test_columns_that_do_not_number_every_feature_once_are_refused(kernel: ModuleType, folder: Path) -> None:
+@pytest.mark.parametrize("change", FACTS)
+def test_a_table_that_describes_other_records_is_refused(kernel: ModuleType, folder: Path, change: str) -> None:
     facts = json.loads((folder / "table.json").read_text())
-    facts["feature_columns"]["u1"][0] = item_blocks()["u1"][1]
+    spoil, message = FACTS[change]
+    spoil(facts)
     (folder / "table.json").write_text(json.dumps(facts))
-    with pytest.raises(kernel.CatalogueError, match=f"do not number {ITEM_WIDTH} features once each"):
+    with pytest.raises(kernel.CatalogueError, match=message):
         kernel.Catalogue(folder, K)
 
 
@@ -211,7 +283,8 @@ def test_fewer_items_than_k_are_padded_with_zeros(kernel: ModuleType, folder: Pa
     count = int(answer["count"][0, 0])
     assert count == allowed(None).sum()
     assert (answer["item_key"][0, :count] != 0).all()
-    assert all((answer[name][0, count:] == 0).all() for name in ("item_key", "item_id", "similarity", "rules"))
+    assert all((array[0, count:] == 0).all() for name, array in answer.items() if name != "count")
+    assert (answer["rules"][0, :count, RULE_COLUMNS.index("in_region")] == 1).all()
 
 
 def test_nothing_sellable_is_an_empty_answer(kernel: ModuleType, folder: Path) -> None:
@@ -242,7 +315,6 @@ def test_files_of_different_sizes_are_refused(kernel: ModuleType, folder: Path) 
     [
         ("keys", lambda array: array.astype(np.int32)),
         ("keys", lambda array: array[:, None]),
-        ("ids", lambda array: array.astype(np.uint16)),
         ("rules", lambda array: array.astype(np.float64)),
         ("rules", lambda array: array[:, :-1]),
         ("regions", lambda array: array.astype(np.uint32)),
@@ -295,8 +367,11 @@ def test_an_item_feast_knows_and_the_catalogue_does_not_is_refused() -> None:
 def test_a_table_in_chunks_is_the_whole_table(folder: Path) -> None:
     whole = table()
     assert np.load(folder / "keys.npy").tolist() == keys_of(whole.ids).tolist()
-    assert [row.tobytes().rstrip(b"\0").decode() for row in np.load(folder / "ids.npy")] == whole.ids
+    assert read_ids(folder) == whole.ids
     assert (np.load(folder / "rules.npy") == whole.rules).all()
+    records = np.load(folder / FILE)
+    assert records["key"].tolist() == keys_of(whole.ids).tolist()
+    assert records["rules"].tobytes() == whole.rules.tobytes()
     assert read_features(folder).tobytes() == whole.features.tobytes()
     popular = [item["item_id"] for item in json.loads((folder / "popular.json").read_text())]
     assert popular == [item.item_id for item in popular_items(whole)]

@@ -154,6 +154,11 @@ def pickled(path: Path) -> None:
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
 
 
+def pickled_field(path: Path) -> None:
+    """Records with an object in each."""
+    np.save(path, np.zeros(3, [("key", "<i8"), ("id", object)]), allow_pickle=True)
+
+
 def archive(path: Path) -> None:
     with path.open("wb") as file:
         np.savez(file, a=np.zeros(3))
@@ -165,6 +170,9 @@ CONTENTS: list[tuple[str, str, Callable[[Path], object], str]] = [
     ("half an ONNX", "assemble/model.onnx", lambda p: truncate(p), "not a .onnx file"),
     ("an empty ONNX", "assemble/model.onnx", lambda p: p.write_bytes(b""), "no nodes"),
     ("objects", "candidates/keys.npy", pickled, "not a .npy file"),
+    ("objects in records", "candidates/records.npy", pickled_field, "not a .npy file"),
+    ("half of the records", "candidates/records.npy", truncate, "not a .npy file"),
+    ("records and more", "candidates/records.npy", lambda p: p.write_bytes(p.read_bytes() + b"\0"), "follows the"),
     ("a pickle", "candidates/keys.npy", lambda p: p.write_bytes(pickle.dumps([1])), "not a .npy file"),
     ("an archive", "candidates/keys.npy", archive, "it is an archive"),
     ("an array and more", "candidates/keys.npy", lambda p: p.write_bytes(p.read_bytes() + b"\x80\x04"), "follows the"),

@@ -12,7 +12,7 @@ import pytest
 from exporters.forest import export_forest
 from exporters.manifest import FileEntry, IndexFacts, Manifest, Slot
 from perf.errors import PerfError
-from perf.plan.work import Scan, item_row_bytes, line_bytes, scan_of
+from perf.plan.work import Scan, item_row_bytes, line_bytes, record_bytes, scan_of
 from perf.roofline.ceiling import as_rows, ceiling, ceilings, read_achieved, whole
 from perf.roofline.devices import DEVICES, Device, loopback_call, named, sgemm_flops, walk
 from perf.roofline.facts import Facts, forest, resized
@@ -21,7 +21,7 @@ from perf.roofline.stages import Stage, stages
 
 IVF = Scan(items=1_000_000, dimension=128, vector_bytes=136, nlist=1000, nprobe=10)
 FACTS = Facts(
-    scan=IVF, item_row_bytes=600, trees=300, leaves=64, depth=6, tower_weights=100_000, user_width=100, item_width=60,
+    scan=IVF, record_bytes=600, trees=300, leaves=64, depth=6, tower_weights=100_000, user_width=100, item_width=60,
     context_width=20, ranker_width=160,
 )  # fmt: skip
 DEVICE = Device(
@@ -38,7 +38,7 @@ def test_stages_counted_by_hand() -> None:
     assert found["scan"].flops == 2 * 10_000 * 128
     assert found["scan"].bytes == 10_000 * 136 + 2 * 4 * 10_000
     assert (found["coarse"].bytes, found["coarse"].flops) == (4 * 1000 * 128, 2 * 1000 * 128)
-    assert found["gather"].bytes == 500 * (600 + 4 * 60)
+    assert found["gather"].bytes == 500 * (600 + 56 + 4 * 60)
     assert found["ranker"].visits == 500 * 300 * 6
     assert found["assemble"].bytes == 4 * (100 + 20 + 500 * 60) + 4 * 500 * 160
     assert found["redis"].calls == 1
@@ -61,8 +61,10 @@ def test_the_tower_is_paid_by_those_who_miss() -> None:
     assert half.bytes == 0.5 * (4e5 / 10 + 4 * (100 + 128))
 
 
-def test_a_gather_reads_at_least_a_line_of_every_block() -> None:
-    assert by_name(replace(FACTS, item_row_bytes=8))["gather"].bytes == 500 * (7 * 64 + 240)
+def test_a_gather_reads_whole_lines() -> None:
+    lines = [(first + 232 + 63) // 64 - first // 64 for first in range(0, 64 * 232, 8)]  # wherever a record begins
+    whole = 64 * float(np.mean(lines))
+    assert by_name(replace(FACTS, record_bytes=232))["gather"].bytes == 500 * (whole + 240)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +127,7 @@ def test_a_forest_is_measured_from_its_checkpoint(tmp_path: Path) -> None:
 
 
 def manifest(**index: object) -> Manifest:
-    sizes = {
-        "index.faiss": 10**6,
-        "keys.npy": 8000,
-        "features_f4.npy": 100_000,
-        "table.json": 77,
-        "golden_users.npy": 9,
-    }
+    sizes = {"index.faiss": 10**6, "keys.npy": 8000, "records.npy": 100_000, "table.json": 77, "golden_users.npy": 9}
     files = {name: FileEntry(size=size, sha256="0" * 64) for name, size in sizes.items()}
     line = {"model.onnx": FileEntry(size=500, sha256="0" * 64)}
     facts = {"kind": "ivf", "items": 1000, "dimension": 128, "candidates": 500, "recall": 1.0, "bytes_per_item": 136}
@@ -145,6 +141,7 @@ def manifest(**index: object) -> Manifest:
 
 def test_a_release_says_what_it_stores() -> None:
     assert item_row_bytes(manifest()) == 108
+    assert record_bytes(manifest()) == 100
     assert line_bytes(manifest()) == 500
     assert scan_of(manifest(nlist=50, nprobe=5)).share == 0.1
     assert scan_of(manifest(kind="flat")).share == 1

@@ -9,6 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
+from deploy.triton.backends.faiss.records import record_type
 from tests.backends import backend_module
 
 N, D, NLIST = 4000, 16, 32
@@ -118,12 +119,14 @@ class Limited:
 def folder(tmp_path: Path) -> Path:
     """Items in stock are every twentieth: a GPU's 2048 deepest hold about a hundred of them."""
     faiss.write_index(ivf(), str(tmp_path / "index.faiss"))
-    np.save(tmp_path / "keys.npy", np.arange(N))
-    np.save(tmp_path / "ids.npy", np.zeros((N, 4), np.uint8))
-    np.save(tmp_path / "rules.npy", np.stack([np.arange(N) % 20 == 0, np.ones(N)], 1).astype(np.float32))
+    records = np.zeros(N, record_type(4, 2, {"f4": [0]}))
+    records["key"] = np.arange(N)
+    records["rules"] = np.stack([np.arange(N) % 20 == 0, np.ones(N)], 1)
+    np.save(tmp_path / "records.npy", records)
+    np.save(tmp_path / "keys.npy", records["key"])
+    np.save(tmp_path / "rules.npy", records["rules"])
     np.save(tmp_path / "regions.npy", np.ones((N, 1), np.uint64))
-    np.save(tmp_path / "features_f4.npy", np.zeros((N, 1), np.float32))
-    facts = {"items": N, "dimension": D, "nprobe": NLIST, "ef_search": 0, "feature_columns": {"f4": [0]},
+    facts = {"items": N, "dimension": D, "nprobe": NLIST, "ef_search": 0, "id_bytes": 4, "feature_columns": {"f4": [0]},
              "rule_columns": ["in_stock", "is_safe"], "regions": {}}  # fmt: skip
     (tmp_path / "table.json").write_text(json.dumps(facts))
     return tmp_path

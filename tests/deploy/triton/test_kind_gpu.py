@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from deploy.settings import ROOT
+from deploy.triton.backends.faiss.records import record_type
 from exporters.forest import export_forest
 from tests.deploy.triton.test_gpu_forest import NAMES, train
 from training.models.forest import Member, merge
@@ -67,11 +68,10 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index.add(np.eye(4, dtype=np.float32))
     faiss.write_index(index, str(folder / "index.faiss"))
     np.save(folder / "keys.npy", np.arange(4))
-    np.save(folder / "ids.npy", np.zeros((4, 4), np.uint8))
     np.save(folder / "rules.npy", np.ones((4, 2), np.float32))
     np.save(folder / "regions.npy", np.ones((4, 1), np.uint64))
-    np.save(folder / "features_f4.npy", np.zeros((4, 1), np.float32))
-    facts = {"items": 4, "dimension": 4, "nprobe": 0, "ef_search": 0, "feature_columns": {"f4": [0]},
+    np.save(folder / "records.npy", np.zeros(4, record_type(4, 2, {"f4": [0]})))
+    facts = {"items": 4, "dimension": 4, "nprobe": 0, "ef_search": 0, "id_bytes": 4, "feature_columns": {"f4": [0]},
              "rule_columns": ["in_stock", "is_safe"], "regions": {}}  # fmt: skip
     (folder / "table.json").write_text(json.dumps(facts))
     return folder

@@ -1,30 +1,30 @@
 """One generation of the catalogue: a FAISS index and, row for row, the item table it points into.
 
 Files of a version folder (all written by the exporter, memory-mapped here):
-`index.faiss`; `keys.npy` int64 [n]; `ids.npy` uint8 [n, width], UTF-8 padded with NUL; `features_<type>.npy` [n, m],
-a file for each storage type (`f4`, `f2`, `u1` …), answered together as float32; `rules.npy` float32 [n, columns];
-`regions.npy` uint64 [n, words], bit b set where the item may be shown in region b, bit 0 standing for every country
-without a bit; `table.json`: sizes, search settings, `feature_columns` {type: the features its columns are} and
+`index.faiss`; `keys.npy` int64 [n]; `rules.npy` float32 [n, columns]; `regions.npy` uint64 [n, words], bit b set where
+the item may be shown in region b, bit 0 standing for every country without a bit: what is read of all items at once;
+`records.npy`: what is answered of some, see `records.py`; `table.json`: sizes, search settings, what a record holds and
 `regions` {country code: bit}.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import faiss
 import numpy as np
+
+sys.path.extend(map(str, Path(__file__).resolve().parents[:2]))  # one name for what lies beside it everywhere
+
+from records import CatalogueError, Records, mapped
 from shelf import Region, Shelf
 
 Arrays = dict[str, np.ndarray]
 Place = Callable[[faiss.Index], faiss.Index]
 GPU_DEPTH = 2048  # GPU FAISS selects at most this many (GpuIndex.h, getMaxKSelection)
-TABLES = {"keys": ("i8", 1), "ids": ("u1", 2), "rules": ("f4", 2), "regions": ("u8", 2)}  # type, dimensions
-
-
-class CatalogueError(ValueError):
-    """The generation's files do not fit together, or a query does not fit the index."""
+TABLES = {"keys": ("i8", 1), "rules": ("f4", 2), "regions": ("u8", 2)}  # type, dimensions
 
 
 class Catalogue:
@@ -37,8 +37,8 @@ class Catalogue:
         faiss.omp_set_num_threads(threads)
         self.k = k
         self.facts = json.loads((folder / "table.json").read_text())
-        self._table: Arrays = {name: _map(folder / f"{name}.npy") for name in TABLES}
-        self._features = FeatureTable(folder, self.facts["feature_columns"])
+        self._records = Records(folder, self.facts)
+        self._table: Arrays = {name: mapped(folder / f"{name}.npy") for name in TABLES}
         self._folder, self._gpu = folder, gpu is not None
         self._index = self._open_index() if gpu is None else gpu(self._open_index())
         self.size = int(self._index.ntotal)
@@ -110,24 +110,14 @@ class Catalogue:
         return index
 
     def _gather(self, rows: np.ndarray, similarity: np.ndarray, count: np.ndarray) -> Arrays:
-        past = np.arange(self.k) >= count
-        taken = {name: self._table[name][rows] for name in ("keys", "ids")}
-        taken["features"] = self._features.take(rows)
-        in_region = np.ones((*rows.shape, 1), np.float32)
-        taken["rules"] = np.concatenate([self.shelf.rules[rows], in_region], axis=2)
-        for array in taken.values():
-            array[past] = 0
-        return {
-            "item_key": taken["keys"],
-            "item_id": taken["ids"],
-            "similarity": similarity,
-            "item_features": taken["features"],
-            "rules": taken["rules"],
-            "count": count,
-        }
+        answer: Arrays = self._records.answer(rows, count)
+        if self.shelf.overlaid:  # what a record says of its item's rules was true when it was written
+            found = answer["rules"][..., -1] > 0
+            answer["rules"][found, :-1] = self.shelf.rules[rows[found]]
+        return answer | {"similarity": similarity, "count": count}
 
     def _check(self) -> None:
-        tables = self._table | self._features.blocks
+        tables = self._table | {"records": self._records}
         sizes = {"index.faiss": self.size} | {f"{name}.npy": len(array) for name, array in tables.items()}
         for name, (kind, dimensions) in TABLES.items():
             _require_shape(name, self._table[name], kind, dimensions)
@@ -142,37 +132,6 @@ class Catalogue:
                 f"index has dimension {self._index.d}, metric {self._index.metric_type}; "
                 f"expected {self.facts['dimension']}, inner product"
             )
-
-
-class FeatureTable:
-    """The features, stored by type; `columns` is table.json's `feature_columns`."""
-
-    def __init__(self, folder: Path, columns: Mapping[str, list[int]]) -> None:
-        self._columns = {f"features_{kind}": np.asarray(places, np.int64) for kind, places in columns.items()}
-        self.blocks: Arrays = {name: _map(folder / f"{name}.npy") for name in self._columns}
-        for name, kind in zip(self._columns, columns, strict=True):
-            block, wanted = self.blocks[name], len(self._columns[name])
-            if block.ndim != 2 or block.shape[1] != wanted or block.dtype != np.dtype(kind):
-                raise CatalogueError(f"{name}.npy is {block.dtype} {block.shape}, table.json says {wanted} columns")
-        places = np.sort(np.concatenate(list(self._columns.values())))
-        self.width = len(places)
-        if (places != np.arange(self.width)).any():
-            raise CatalogueError(f"feature_columns of table.json do not number {self.width} features once each")
-
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """[b, k] rows → [b, k, features] float32."""
-        result = np.empty((*rows.shape, self.width), np.float32)
-        for name, block in self.blocks.items():
-            result[..., self._columns[name]] = block[rows]
-        return result
-
-
-def _map(path: Path) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise CatalogueError(f"{path.name}: {error}") from None
-    return array
 
 
 def _require_shape(name: str, array: np.ndarray, kind: str, dimensions: int) -> None:
