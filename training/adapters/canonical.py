@@ -66,7 +66,7 @@ def _array(column: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
 
 
 def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
-    """"Now" by the latest moment in events and impressions. Raises DataError when there is none."""
+    """ "Now" by the latest moment in events and impressions. Raises DataError when there is none."""
     moments = [pc.max(tables[name]["timestamp"]).as_py() for name in ("events", "impressions") if name in tables]
     known = [moment for moment in moments if moment is not None]
     if not known:
@@ -75,11 +75,16 @@ def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
 
 
 def write_raw(
-    folder: Path, source: Source, tables: Mapping[str, pa.Table], extra: Callable[[Path], None] | None = None
+    folder: Path,
+    source: Source,
+    tables: Mapping[str, pa.Table],
+    extra: Callable[[Path], None] | None = None,
+    merge: Callable[[Path, Source], Source] | None = None,
 ) -> dict[str, int]:
     """Write all four tables and the declaration in one step; returns rows by table.
 
-    A source without impressions gets an empty table of them. `extra` may write more files next to the tables.
+    A source without impressions gets an empty table of them. `extra` may write more files next to the tables, `merge`
+    add rows to them and say what the source is then.
     """
     complete = {name: tables.get(name, schema.empty_table()) for name, schema in SCHEMAS.items()}
     rows = {name: content.num_rows for name, content in complete.items()}
@@ -87,7 +92,8 @@ def write_raw(
         for name, content in complete.items():
             (partial / name).mkdir()
             pq.write_table(content, partial / name / "part-0.parquet")
-        write_source(partial, source.at(source.as_of or largest_timestamp(tables)), rows)
+        source = source.at(source.as_of or largest_timestamp(tables))
+        write_source(partial, source if merge is None else merge(partial, source), rows)
         if extra is not None:
             extra(partial)
     return rows
