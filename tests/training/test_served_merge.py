@@ -17,6 +17,7 @@ from training.adapters.ingest import ingest
 from training.adapters.source import Source, Windows, read_source
 from training.daily.volume import rows_by_day
 from training.served import parts
+from training.served.entries import TABLES
 from training.served.merge import ATTRIBUTION, Merge, attributed
 
 AS_OF = moment("2026-03-01T00:30:00")
@@ -53,7 +54,8 @@ def written(settings: Settings, source: Source = SOURCE, pinned: bool = False) -
 
 
 def events(settings: Settings) -> list[dict[str, Any]]:
-    found = [pq.read_table(path, partitioning=None) for path in (settings.raw / "events").rglob("*.parquet")]
+    paths = (settings.raw / "events").rglob("*.parquet")
+    found = [pq.read_table(path, partitioning=None).select(SCHEMAS["events"].names) for path in paths]
     return sorted(pa.concat_tables(found).to_pylist(), key=lambda row: row["timestamp"])
 
 
@@ -115,7 +117,7 @@ def test_attribution_reaches_over_midnight_and_keeps_every_other_value(settings:
     assert joined["i"] == table_of("events", [acted(after, "r1")]).to_pylist()[0]
     assert joined["j"]["request_id"] == "r9"
     path = next((settings.raw / "events/served/day=2026-03-02").iterdir())
-    assert pq.read_schema(path).equals(SCHEMAS["events"])
+    assert pq.read_schema(path).equals(TABLES["events"])
 
 
 def test_events_before_any_impression_stay_without_a_request(settings: Settings) -> None:

@@ -22,18 +22,18 @@ from training.served.streams import Entry, Group
 BATCH = 2_000  # entries; one of impressions holds an answer's items
 STREAMS = (IMPRESSIONS, EVENTS)
 QUARANTINE = "quarantine"
-REMEMBERED = 200_000  # event ids, so that an event that is sent again after days is one
+REMEMBERED = 200_000  # events, so that an event that is sent again after days is one
 LONGEST_KEPT = 16_384  # bytes of an entry that could not be read
 GONE = "trimmed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A batch sorted: rows by (table, day), what was refused, ids of new events."""
+    """A batch sorted: rows by (table, day), what was refused, identities of new events."""
 
     rows: dict[tuple[str, date], list[Row]] = field(default_factory=lambda: defaultdict(list))
     refused: list[Row] = field(default_factory=list)
-    event_ids: dict[str, None] = field(default_factory=dict)
+    identities: dict[str, None] = field(default_factory=dict)
 
 
 class Collector:
@@ -47,7 +47,7 @@ class Collector:
         if not self.progress.batch:
             progress.commit(folder, self.progress)
         parts.drop_uncommitted(folder, self.progress.batch)
-        self._known = dict.fromkeys(parts.newest_event_ids(folder, REMEMBERED))
+        self._known = dict.fromkeys(parts.newest_identities(folder, REMEMBERED))
         self._unsure = False
 
     def drain(self) -> None:
@@ -93,7 +93,7 @@ class Collector:
         counted.first, counted.last, counted.entries = first, last, counted.entries + len(entries)
         progress.commit(self._folder, counting)
         self.progress = counting
-        self._remember(batch.event_ids)
+        self._remember(batch.identities)
 
     def _sorted(self, stream: str, entries: Sequence[Entry], counts: Stream) -> Batch:
         batch = Batch()
@@ -122,19 +122,19 @@ class Collector:
             counts.fresh(*stamp)
 
     def _is_known(self, parsed: Parsed, batch: Batch, counts: Stream) -> bool:
-        """Whether an event of this id was collected before."""
-        if parsed.event_id is None:
+        """Whether the event was collected before."""
+        if parsed.identity is None:
             return False
-        if parsed.event_id in self._known or parsed.event_id in batch.event_ids:
+        if parsed.identity in self._known or parsed.identity in batch.identities:
             counts.repeated += 1
             return True
-        batch.event_ids[parsed.event_id] = None
+        batch.identities[parsed.identity] = None
         return False
 
-    def _remember(self, event_ids: Mapping[str, None]) -> None:
-        self._known.update(event_ids)
-        for event_id in list(self._known)[: len(self._known) - REMEMBERED]:
-            del self._known[event_id]
+    def _remember(self, identities: Mapping[str, None]) -> None:
+        self._known.update(identities)
+        for identity in list(self._known)[: max(0, len(self._known) - REMEMBERED)]:
+            del self._known[identity]
 
     def _set_aside(self, table: str, name: str, refused: Sequence[Row]) -> None:
         content = b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in refused)

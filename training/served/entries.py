@@ -24,7 +24,7 @@ INPUTS = "inputs"
 TORN, BAD_INPUTS = "torn", "bad_inputs"
 SAID = ("os", "language", "time_zone", "referrer", "session_id")  # of a request, where the entry tells
 TABLES: dict[str, pa.Schema] = {
-    "events": SCHEMAS["events"],
+    "events": SCHEMAS["events"].append(pa.field("received_at", TIMESTAMP)),
     "impressions": SCHEMAS["impressions"],
     INPUTS: pa.schema({
         "request_id": TEXT, "user_id": TEXT, "timestamp": TIMESTAMP, "release": TEXT, "variant": TEXT, "level": TEXT,
@@ -38,6 +38,7 @@ TABLE_OF = {IMPRESSIONS: "impressions", EVENTS: "events"}  # by stream
 Row = dict[str, Any]
 Whole = Annotated[int, Field(ge=0, lt=2**31)]
 Score = Annotated[float, Field(allow_inf_nan=False)] | None
+Seconds = Annotated[float, Field(ge=0, lt=1e11)]  # since 1970
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -61,7 +62,7 @@ class _Stamped(BaseModel):
 class _Entry(_Stamped):
     """What both streams' entries carry."""
 
-    at: Annotated[float, Field(ge=0, lt=1e11)]
+    at: Seconds
     user_id: Name
     device: str | None = None
     country: str | None = None
@@ -73,8 +74,8 @@ class _Entry(_Stamped):
 
     @property
     def moment(self) -> datetime:
-        """`at` as a moment, to the microsecond."""
-        return _EPOCH + timedelta(microseconds=round(self.at * 1_000_000))
+        """`at` as a moment."""
+        return _moment(self.at)
 
     def said(self) -> dict[str, str | None]:
         """Of the request's own words those that the entry speaks of."""
@@ -98,6 +99,7 @@ class _Event(_Entry):
     event_id: Name
     item_id: Name
     event_type: Literal["view", "click", "add_to_cart", "favorite", "purchase"]
+    received_at: Seconds | None = None
     request_id: str | None = None
     price: Annotated[float, Field(allow_inf_nan=False)] | None = None
     quantity: Whole | None = None
@@ -124,12 +126,14 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
-    """An entry's rows by table, all of one day. `flaw`: why its sampled inputs were left out, though it is good."""
+    """An entry's rows by table, all of one day. `identity`: of an event, by which it is known when it is sent again;
+    `flaw`: why an impression's inputs were left out, though it is good.
+    """
 
     stamp: Stamp
     day: date
     rows: Mapping[str, list[Row]]
-    event_id: str | None = None
+    identity: str | None = None
     flaw: str | None = None
 
 
@@ -145,6 +149,11 @@ def parse(stream: str, entry_id: str, fields: Mapping[bytes, bytes] | None) -> P
         raise RefusedError(_reason(error)) from None
     require_near(entry.moment, arrival(entry_id))
     return _impressions(entry) if isinstance(entry, _Impression) else _event(entry)
+
+
+def identity(user_id: str, event_id: str) -> str:
+    """What makes two events one: clients choose ids, each for its own user."""
+    return f"{user_id}\0{event_id}"
 
 
 def stamp_of(fields: Mapping[bytes, bytes] | None) -> Stamp | None:
@@ -169,6 +178,11 @@ def require_near(moment: datetime, arrived: datetime) -> None:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _moment(seconds: float) -> datetime:
+    """To the microsecond."""
+    return _EPOCH + timedelta(microseconds=round(seconds * 1_000_000))
 
 
 def _reason(error: ValidationError) -> str:
@@ -218,6 +232,9 @@ def _event(entry: _Event) -> Parsed:
         "user_id": entry.user_id, "item_id": entry.item_id, "event_type": entry.event_type,
         "timestamp": entry.moment, "request_id": entry.request_id, "device": entry.device, "country": entry.country,
         "price": entry.price, "quantity": entry.quantity, "event_id": entry.event_id, **entry.said(),
+        "received_at": None if entry.received_at is None else _moment(entry.received_at),
     }  # fmt: skip
     stamp = Stamp(entry.instance, entry.seq)
-    return Parsed(stamp=stamp, day=entry.moment.date(), rows={"events": [row]}, event_id=entry.event_id)
+    return Parsed(
+        stamp=stamp, day=entry.moment.date(), rows={"events": [row]}, identity=identity(entry.user_id, entry.event_id)
+    )

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.adapters.publish import publish, restore
 from training.lock import held
-from training.served.entries import TABLES, Row
+from training.served.entries import TABLES, Row, identity
 
 DAY = "day="
 NUMBERED = "[0-9]" * 10 + "-*"
@@ -122,9 +121,9 @@ def _once(table: str, parts: Iterator[pa.Table]) -> Iterator[pa.Table]:
             yield part
             continue
         fresh = []
-        for event_id in part["event_id"].to_pylist():
-            fresh.append(event_id not in seen)
-            seen.add(event_id)
+        for one in _identities(part):
+            fresh.append(one not in seen)
+            seen.add(one)
         yield part.filter(pa.array(fresh))
 
 
@@ -145,15 +144,19 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns, partitioning=None)
 
 
-def newest_event_ids(folder: Path, most: int) -> list[str]:
-    """Ids of the events collected last, at most so many, oldest first."""
+def newest_identities(folder: Path, most: int) -> list[str]:
+    """Identities of the events collected last, at most so many, oldest first."""
     parts = sorted((path for place in days(folder, "events").values() for path in files(place)), key=batch_of)
     found: list[list[str]] = []
     for path in reversed(parts):
         if sum(map(len, found)) >= most:
             break
-        found.append(pc.drop_null(read(path, ["event_id"])["event_id"]).to_pylist())
-    return [event_id for ids in reversed(found) for event_id in ids][-most:]
+        found.append(_identities(read(path, ["user_id", "event_id"])))
+    return [one for part in reversed(found) for one in part][-most:]
+
+
+def _identities(events: pa.Table) -> list[str]:
+    return [identity(*ids) for ids in zip(*(events[n].to_pylist() for n in ("user_id", "event_id")), strict=True)]
 
 
 def _sync(folder: Path) -> None:

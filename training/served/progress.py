@@ -1,8 +1,8 @@
 """What has been collected for good: `served/progress.json`, replaced as a whole after each batch.
 
 The numbers of an instance (one orchestrator process) run from 1 without gaps, for each stream. A number that is passed
-over is missing until it arrives after all; one that was seen already came twice, because a write whose answer was lost
-is written again.
+over is missing until it arrives after all, from the file where entries wait while Redis is away; one that was seen
+already came twice, because a write whose answer was lost is written again.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from training.errors import DataError
 from training.served.parts import NUMBERED, write_durably
 
 FILE = "progress.json"
-MOST_MISSING, MOST_INSTANCES = 256, 1_000  # remembered; beyond that a number that arrives late counts as a repeat
+MOST_GAPS, MOST_INSTANCES = 1_000, 1_000  # remembered; what falls before them is taken for new
 
 
 class _Part(BaseModel):
@@ -21,10 +21,32 @@ class _Part(BaseModel):
 
 
 class Instance(_Part):
-    """One process: the largest number seen, and the numbers below it that are missing."""
+    """One process: the largest number seen, and the gaps below it, (first, last), that are known since `known_from`."""
 
     last: int = 0
-    missing: list[int] = []
+    gaps: list[tuple[int, int]] = []
+    known_from: int = 1
+
+    def missing(self, seq: int) -> bool:
+        """Whether a number at most `last` is one that never came; it has come then."""
+        if seq < self.known_from:
+            return True
+        for n, (first, last) in enumerate(self.gaps):
+            if first <= seq <= last:
+                left = [(first, seq - 1), (seq + 1, last)]
+                self.gaps[n : n + 1] = [gap for gap in left if gap[0] <= gap[1]]
+                return True
+        return False
+
+    def reach(self, seq: int) -> int:
+        """Go on to a number beyond `last`; returns how many were passed over."""
+        passed = seq - self.last - 1
+        if passed:
+            self.gaps.append((self.last + 1, seq - 1))
+        if len(self.gaps) > MOST_GAPS:
+            self.known_from = self.gaps.pop(0)[1] + 1
+        self.last = seq
+        return passed
 
 
 class Stream(_Part):
@@ -42,17 +64,13 @@ class Stream(_Part):
         """Note an instance's number; False when it was there before."""
         known = self.instances.pop(instance, None) or Instance()
         self.instances[instance] = known  # the latest heard of is the last one
-        if seq <= known.last:
-            if seq not in known.missing:
-                self.repeated += 1
-                return False
-            known.missing.remove(seq)
+        if seq > known.last:
+            self.lost += known.reach(seq)
+        elif known.missing(seq):
             self.lost -= 1
-            return True
-        self.lost += seq - known.last - 1
-        skipped = range(max(known.last + 1, seq - MOST_MISSING), seq)
-        known.missing = [*known.missing, *skipped][-MOST_MISSING:]
-        known.last = seq
+        else:
+            self.repeated += 1
+            return False
         if len(self.instances) > MOST_INSTANCES:
             self.instances.pop(next(iter(self.instances)))
         return True
