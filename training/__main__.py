@@ -3,11 +3,11 @@
     ingest (or sample) → validate → features → materialize
                                 ↘ train (→ evaluate, to judge a line again; → drift, to see what has moved since)
     ingest → hourly, between daily runs
-    collect: what serving logged, for the next ingest
+    collect: what serving logged, for the next ingest (→ skew: whether serving saw what training would have)
     daily: all of it, through the gate to a canary
 
 Exit codes: 0 done, 1 something it needs does not answer or failed, 2 bad input (one line on stderr says which and
-where), 3 `drift` alone: something drifted, 4 `daily` alone: the gate refused the challenger.
+where), 3 `drift` and `skew`: something drifted or differs, 4 `daily` alone: the gate refused the challenger.
 """  # fmt: skip
 
 from collections.abc import Mapping
@@ -27,10 +27,14 @@ from training.options import (
     Current,
     Days,
     Everything,
+    FailAbove,
     Full,
     Json,
+    LogDays,
     LowQuality,
     NewCodes,
+    OfLine,
+    OfRelease,
     Once,
     Overlap,
     Plot,
@@ -140,6 +144,28 @@ def drift(
 
     document = run("drift", lambda settings: compare(settings, reference, current, split, days, plot), json, readable)
     if document["status"] == "drifted":
+        raise typer.Exit(3)
+
+
+@app.command()
+def skew(
+    days: LogDays = 7,
+    release: OfRelease = None,
+    line: OfLine = None,
+    fail_above: FailAbove = None,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Replay sampled requests: how serving's features and scores differ from training's; none is expected.
+
+    Exit codes: 0 compared, 3 a column differs in a larger share of the requests than --fail-above, 2 nothing to
+    compare.
+    """
+    from training.skew.run import skew as compare
+    from training.skew.text import readable
+
+    work = run("skew", lambda settings: compare(settings, days, release, line, fail_above, plot), json, readable)
+    if work["status"] == "failed":
         raise typer.Exit(3)
 
 
