@@ -1,6 +1,7 @@
 """Skew on requests served as an orchestrator serves them: none where all is well, and each injected one by its name."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,9 +23,8 @@ from feature_repo.rows import UserRow, pack_user_row, unpack_user_row
 from feature_repo.schema import SCHEMA
 from feature_repo.served import EVENT_TYPES, EVENTS, FIELD, IMPRESSIONS
 from feature_repo.vectors import Floats, cold_user, history_entry, item_key
-from tests.ports import isolated_settings
 from tests.training.served_log import event, impression, inputs
-from tests.training.test_drift_run import DAYS, ITEMS, MOMENT, change, write_features, write_line
+from tests.training.small_line import DAYS, ITEMS, MOMENT, change
 from training.__main__ import app
 from training.dataset import Dataset
 from training.errors import DataError
@@ -119,17 +119,16 @@ class Serving:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def made(small_line: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A line, its release's manifest, and snapshots with histories."""
-    settings = isolated_settings(tmp_path_factory.mktemp("skew"))
-    write_features(settings.features)
+    settings = small_line.model_copy(update={"home": tmp_path_factory.mktemp("skew")})
+    shutil.copytree(small_line.home, settings.home, dirs_exist_ok=True)
     path = settings.features / "user_snapshots/part-0.parquet"
     table = pq.read_table(path)
     computed = pa.array([at - timedelta(hours=1) for at in table["event_timestamp"].to_pylist()], MOMENT)
     pq.write_table(table.append_column("created_timestamp", computed), path)
     histories = [[history_entry(item_key(ITEMS[n % 9]), 1)] for n in range(table.num_rows)]
     change(settings.features, "user_snapshots", "user_history", pa.array(histories, pa.list_(pa.int64())))
-    write_line(settings)
     (settings.releases / "1").mkdir(parents=True)
     manifest = {"line": 1, "as_of": LAST.isoformat(), "schema_hash": SCHEMA.hash}
     (settings.releases / "1/manifest.json").write_bytes(orjson.dumps(manifest))
