@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from deploy.settings import Settings, load_settings
 from feature_repo.schema import SCHEMA
-from tests.training.small_line import ROWS, change, shown, write
+from tests.training.small_line import AS_OF, ROWS, change, shown, write
 from training.__main__ import app
 from training.dataset import Dataset
 from training.drift import examples, reference
