@@ -173,17 +173,35 @@ def test_a_connection_that_breaks_loses_and_doubles_nothing(
     assert client.xpending(EVENTS, "training")["pending"] == client.xlen(EVENTS) == 0
 
 
+@pytest.mark.parametrize("stream", [IMPRESSIONS, EVENTS])
 def test_a_run_killed_before_its_batch_was_committed_reads_it_again(
-    serving: Process, client: Any, folder: Path
+    serving: Process, client: Any, folder: Path, stream: str
 ) -> None:
+    table, column = ("impressions", "request_id") if stream == IMPRESSIONS else ("events", "event_id")
     for n in range(4):
-        serving.acts(f"e{n}", "u", "i", "view", NOON + n * SECOND)
+        at = NOON + n * SECOND
+        entry = impression(f"{n}", "u", ["i"], at) if stream == IMPRESSIONS else event(f"{n}", "u", "i", "view", at)
+        serving.write(stream, entry, at)
     collector = Collector(client, folder, batch=4)
     with uncommittable(folder), pytest.raises(OSError, match="directory"):
         collector.drain()
-    assert len(rows(folder, "events")) == 4  # written, not committed
-    drained(client, folder, batch=3)
-    assert names(folder, "events", "event_id") == [f"e{n}" for n in range(4)]
+    assert len(rows(folder, table)) == 4  # written, not committed
+    counts = drained(client, folder, batch=3).progress.stream(stream)
+    assert names(folder, table, column) == ["0", "1", "2", "3"]
+    assert (counts.entries, counts.repeated) == (4, 0)
+
+
+def test_a_committed_batch_that_was_not_acknowledged_is_not_written_again(
+    serving: Process, client: Any, folder: Path
+) -> None:
+    for n in range(4):
+        serving.shows(f"r{n}", "u", ["i"], NOON + n * SECOND)
+    with pytest.raises(redis.ConnectionError):
+        drained(Failing(client, "xack", answered=False), folder)
+    assert client.xpending(IMPRESSIONS, "training")["pending"] == 4
+    counts = drained(client, folder, batch=3).progress.stream(IMPRESSIONS)
+    assert names(folder, "impressions", "request_id") == [f"r{n}" for n in range(4)]
+    assert (counts.entries, counts.repeated) == (4, 0)
 
 
 def test_a_full_disk_is_tried_again_by_the_same_process(serving: Process, client: Any, folder: Path) -> None:
