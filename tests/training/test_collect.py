@@ -343,13 +343,25 @@ def test_what_a_kill_while_compacting_leaves_is_put_right(serving: Process, clie
     assert [path.name for path in (folder / "events").iterdir()] == [day.name]
 
 
-def test_an_emptied_redis_starts_anew(serving: Process, client: Any, folder: Path) -> None:
-    serving.acts("e1", "u", "i", "view", NOON)
+def test_an_emptied_redis_starts_anew_though_its_clock_went_back(serving: Process, client: Any, folder: Path) -> None:
+    for n in range(3):
+        serving.acts(f"e{n}", "u", "i", "view", NOON + 10 * n * SECOND)
     collector = drained(client, folder)
     client.flushall()
-    serving.acts("e2", "u", "i", "view", NOON - SECOND)  # ids before those collected: the clock went back as well
+    for n, back in enumerate((-SECOND, SECOND, 11 * SECOND)):  # before, and among, the ids collected last
+        serving.acts(f"new{n}", "u", "i", "view", NOON + back)
     collector.drain()
-    assert names(folder, "events", "event_id") == ["e1", "e2"]
+    assert names(folder, "events", "event_id") == ["e0", "e1", "e2", "new0", "new1", "new2"]
+
+
+def test_told_to_stop_it_ends_between_batches_and_goes_on_later(serving: Process, client: Any, folder: Path) -> None:
+    for n in range(5):
+        serving.acts(f"e{n}", "u", "i", "view", NOON + n * SECOND)
+    collector = Collector(client, folder, batch=2)
+    collector.drain(lambda: collector.progress.batch > 0)
+    assert names(folder, "events", "event_id") == ["e0", "e1"]
+    collector.drain()
+    assert names(folder, "events", "event_id") == [f"e{n}" for n in range(5)]
 
 
 def test_entries_cut_away_before_they_were_read_are_lost_and_counted(

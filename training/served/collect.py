@@ -5,7 +5,7 @@ committed batch are acknowledged only, all others are written anew.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -50,16 +50,20 @@ class Collector:
         self._known = dict.fromkeys(parts.newest_identities(folder, REMEMBERED))
         self._unsure = False
 
-    def drain(self) -> None:
-        """Collect all that is there. Raises redis.RedisError, OSError; it may be called again then."""
+    def drain(self, told: Callable[[], bool] = lambda: False) -> None:
+        """Collect all that is there; less when told to stop. Raises redis.RedisError, OSError; it may be called again.
+
+        Only what is pending may be on disk already: after Redis was emptied and its clock went back, new entries have
+        ids of old ones.
+        """
         if self._unsure:
             parts.drop_uncommitted(self._folder, self.progress.batch)
         self._unsure = True
         for group in self._groups:
             group.ensure()
-            while entries := group.pending(self._most):
-                self._settle(group, entries)
-            while entries := group.fresh(self._most):
+            while not told() and (entries := group.pending(self._most)):
+                self._settle(group, entries, self.progress.stream(group.stream).holds)
+            while not told() and (entries := group.fresh(self._most)):
                 self._settle(group, entries)
             group.trim()
         self._unsure = False
@@ -69,10 +73,9 @@ class Collector:
         newest = self._today()
         return parts.compact(self._folder, None if everything else newest) if newest or everything else 0
 
-    def _settle(self, group: Group, entries: Sequence[Entry]) -> None:
-        """Put a batch where it belongs, then acknowledge it."""
-        held = self.progress.stream(group.stream)
-        new = [(entry_id, fields) for entry_id, fields in entries if not held.holds(entry_id)]
+    def _settle(self, group: Group, entries: Sequence[Entry], held: Callable[[str], bool] = lambda _: False) -> None:
+        """Put a batch where it belongs, but for what is held there, then acknowledge it."""
+        new = [(entry_id, fields) for entry_id, fields in entries if not held(entry_id)]
         if new:
             self._collect(group.stream, new)
         group.acknowledge([entry_id for entry_id, _ in entries])

@@ -2,10 +2,10 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import structlog
@@ -26,6 +26,7 @@ LONGEST_WAIT_S = 30.0
 COMPACT_BEATS = 120
 LOCK, PROMETHEUS = "collect.lock", "collect.prom"
 POLL_S = 0.1
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -54,10 +55,10 @@ def collect(settings: Settings, once: bool, everything: bool, beat_s: float, sto
         collector = Collector(client, settings.served)
         before, beats, days = collector.progress.copied(), 0, 0
         while True:
-            _drain(collector, settings, once, stop)
-            if beats % COMPACT_BEATS == 0 or stop.told:
-                days += collector.compact(everything)
-            _write_figures(settings.served / PROMETHEUS, collector.progress)
+            _persist(lambda: collector.drain(lambda: stop.told), settings, once, stop)
+            if beats % COMPACT_BEATS == 0 and not stop.told:
+                days += _persist(lambda: collector.compact(everything), settings, once, stop) or 0
+            _persist(lambda: _write_figures(settings.served / PROMETHEUS, collector.progress), settings, once, stop)
             beats += 1
             if not once:
                 stop.wait(beat_s)
@@ -86,11 +87,11 @@ def _alone(folder: Path) -> Iterator[None]:
         raise CollectError(f"another collector is at work in {folder} (pid {error.owner})") from None
 
 
-def _drain(collector: Collector, settings: Settings, once: bool, stop: Stop) -> None:
-    """Drain, however often it takes; less when told to stop."""
+def _persist(work: Callable[[], T], settings: Settings, once: bool, stop: Stop) -> T | None:
+    """Do the work, however often that takes; None when told to stop before it was done."""
     began = time.monotonic()
     tries = Retrying(
-        retry=retry_if_exception_type((redis.RedisError, OSError)),
+        retry=retry_if_exception_type((redis.RedisError, OSError, HeldError)),
         wait=wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT_S),
         stop=lambda _: stop.told or (once and time.monotonic() - began > PATIENCE_S),
         sleep=stop.wait,
@@ -98,11 +99,12 @@ def _drain(collector: Collector, settings: Settings, once: bool, stop: Stop) -> 
         reraise=True,
     )
     try:
-        tries(collector.drain)
-    except (redis.RedisError, OSError) as error:
+        return tries(work)
+    except (redis.RedisError, OSError, HeldError) as error:
         if once:
             where = f"Redis at {settings.host}:{settings.redis_port}, {settings.served}"
             raise CollectError(f"{where}: {error}; what is not collected stays in Redis") from None
+        return None
 
 
 def _say(state: RetryCallState) -> None:
