@@ -40,8 +40,8 @@ def pack_action(action: Action) -> bytes:
 
 def unpack_actions(entries: Sequence[bytes]) -> list[Action]:
     """The inverse, in the same order; what is not an action is left out."""
-    actions = [Action(*ENTRY.unpack(entry)) for entry in entries if len(entry) == ENTRY.size]
-    return [action for action in actions if 0 <= action.kind < len(EVENT_TYPES)]
+    whole = b"".join([entry for entry in entries if len(entry) == ENTRY.size])
+    return [action for action in map(Action._make, ENTRY.iter_unpack(whole)) if 0 <= action.kind < len(EVENT_TYPES)]
 
 
 def merged(history: Ints, actions: Sequence[Action], since: int = 0) -> Ints:

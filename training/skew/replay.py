@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_repo.context import context_arrays
-from feature_repo.recent import Action, merged
+from feature_repo.recent import MOST, Action, merged
 from feature_repo.schema import HISTORY, SCHEMA, USER_WIDTH
 from feature_repo.served import EVENT_TYPES
 from feature_repo.vectors import USER_DEFAULTS, Floats, Ints, item_key
@@ -152,10 +152,11 @@ class _Actions:
         return cls({str(user): rows for user, rows in frame.groupby("user_id")})
 
     def before(self, n: int, requests: Requests) -> list[Action]:
-        """The user's actions that had come in when request n did."""
+        """The user's latest actions of those that had come in when request n did."""
         rows = self._known_at(n, requests)
         if rows is None:
             return []
+        rows = rows.iloc[-MOST:]
         at = rows["timestamp"].astype("datetime64[us, UTC]").astype("int64")
         acted = zip(at, rows["item_id"], rows["event_type"], strict=True)
         return [Action(int(when), item_key(item), 0, EVENT_TYPES.index(kind)) for when, item, kind in acted]
