@@ -26,7 +26,7 @@ from training.adapters.canonical import SCHEMAS
 from training.errors import DataError
 from training.served import parts, progress
 from training.served.collect import Collector, told
-from training.served.command import PATIENCE_S, Stop, collect
+from training.served.command import PATIENCE_S, Stop, collect, persist
 from training.served.errors import CollectError
 
 NOON = moment("2026-03-01T12:00:00")
@@ -131,6 +131,13 @@ def test_an_answer_is_a_row_for_each_item_in_the_canonical_columns(serving: Proc
     ]  # fmt: skip
     path = next(iter(parts.files(parts.days(folder, "events")[NOON.date()])))
     assert pq.read_schema(path).names[:-1] == SCHEMAS["events"].names
+
+
+def test_an_answer_that_shows_nothing_is_no_row_and_no_gap(serving: Process, client: Any, folder: Path) -> None:
+    serving.shows("r1", "u1", [], NOON)
+    serving.shows("r2", "u1", ["i"], NOON)
+    assert drained(client, folder).progress.stream(IMPRESSIONS).lost == 0
+    assert names(folder, "impressions", "request_id") == ["r2"]
 
 
 def test_days_are_those_of_the_moments_not_of_the_arrival(serving: Process, client: Any, folder: Path) -> None:
@@ -411,6 +418,17 @@ def test_a_run_told_to_stop_ends_though_redis_is_away(tmp_path: Path) -> None:
     began = time.monotonic()
     collect(isolated_settings(tmp_path), once=False, everything=False, beat_s=1, stop=stop)
     assert time.monotonic() - began < PATIENCE_S
+
+
+def test_what_fails_is_tried_again_until_it_does(tmp_path: Path) -> None:
+    failures: list[Exception] = [redis.ConnectionError("away"), redis.BusyLoadingError("loading"), OSError("full")]
+
+    def work() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert persist(work, isolated_settings(tmp_path), once=False, stop=Stop()) == "done"
 
 
 def committed(folder: Path) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -14,7 +14,9 @@ from training.errors import DataError
 from training.sample import SOURCE as SAMPLE
 from training.sample import generate
 from training.sample.truth import FILE as TRUTH_FILE
-from training.served.merge import Merge
+
+if TYPE_CHECKING:
+    from training.served.merge import Merge
 
 Adapter = Callable[[Path | None], tuple[Source, Mapping[str, pa.Table]]]
 
@@ -37,11 +39,15 @@ def ingest(
     return rows | ({} if merge is None else merge.told())
 
 
-def _log(settings: Settings, served: bool) -> Merge | None:
-    return Merge(folder=settings.served) if served and settings.served.is_dir() else None
+def _log(settings: Settings, served: bool) -> "Merge | None":
+    if not served or not settings.served.is_dir():
+        return None
+    from training.served.merge import Merge
+
+    return Merge(folder=settings.served)
 
 
-def _read(settings: Settings, full: bool, overlap: int, merge: Merge | None) -> dict[str, Any]:
+def _read(settings: Settings, full: bool, overlap: int, merge: "Merge | None") -> dict[str, Any]:
     if settings.source == files.NAME:
         return _files(settings, full, overlap, merge)
     if settings.source == SAMPLE.name:
@@ -55,7 +61,7 @@ def _read(settings: Settings, full: bool, overlap: int, merge: Merge | None) -> 
     return write_raw(settings.raw, source, tables, merge=merge)
 
 
-def _files(settings: Settings, full: bool, overlap: int, merge: Merge | None) -> dict[str, Any]:
+def _files(settings: Settings, full: bool, overlap: int, merge: "Merge | None") -> dict[str, Any]:
     from training.adapters.files.ingest import ingest as read
     from training.pipeline.session import open_session
 
@@ -63,7 +69,7 @@ def _files(settings: Settings, full: bool, overlap: int, merge: Merge | None) ->
         return read(spark, settings, full, overlap, merge)
 
 
-def sample(settings: Settings, merge: Merge | None = None) -> dict[str, Any]:
+def sample(settings: Settings, merge: "Merge | None" = None) -> dict[str, Any]:
     """Write settings.raw with a generated sample and the truth behind it."""
     tables, truth = generate(settings.size, settings.seed)
     return write_raw(settings.raw, SAMPLE, tables, lambda folder: truth.save(folder / TRUTH_FILE), merge)

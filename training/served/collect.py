@@ -113,7 +113,8 @@ class Collector:
                 self._refuse(batch, counts, entry_id, fields, parsed.flaw)
             if counts.fresh(*parsed.stamp) and not self._is_known(parsed, batch, counts):
                 for table, rows in parsed.rows.items():
-                    batch.rows[table, parsed.day].extend(rows)
+                    if rows:  # an answer may show nothing
+                        batch.rows[table, parsed.day].extend(rows)
         return batch
 
     def _refuse(self, batch: Batch, counts: Stream, entry_id: str, fields: Mapping[bytes, bytes], reason: str) -> None:

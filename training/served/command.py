@@ -55,10 +55,10 @@ def collect(settings: Settings, once: bool, everything: bool, beat_s: float, sto
         collector = Collector(client, settings.served)
         before, beats, days = collector.progress.copied(), 0, 0
         while True:
-            _persist(lambda: collector.drain(lambda: stop.told), settings, once, stop)
+            persist(lambda: collector.drain(lambda: stop.told), settings, once, stop)
             if beats % COMPACT_BEATS == 0 and not stop.told:
-                days += _persist(lambda: collector.compact(everything), settings, once, stop) or 0
-            _persist(lambda: _write_figures(settings.served / PROMETHEUS, collector.progress), settings, once, stop)
+                days += persist(lambda: collector.compact(everything), settings, once, stop) or 0
+            persist(lambda: _write_figures(settings.served / PROMETHEUS, collector.progress), settings, once, stop)
             beats += 1
             if not once:
                 stop.wait(beat_s)
@@ -87,12 +87,12 @@ def _alone(folder: Path) -> Iterator[None]:
         raise CollectError(f"another collector is at work in {folder} (pid {error.owner})") from None
 
 
-def _persist(work: Callable[[], T], settings: Settings, once: bool, stop: Stop) -> T | None:
+def persist(work: Callable[[], T], settings: Settings, once: bool, stop: Stop) -> T | None:
     """Do the work, however often that takes; None when told to stop before it was done."""
     began = time.monotonic()
     tries = Retrying(
         retry=retry_if_exception_type((redis.RedisError, OSError, HeldError)),
-        wait=wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT_S),
+        wait=wait_exponential_jitter(initial=0.2, max=LONGEST_WAIT_S, jitter=0.2),
         stop=lambda _: stop.told or (once and time.monotonic() - began > PATIENCE_S),
         sleep=stop.wait,
         before_sleep=_say,

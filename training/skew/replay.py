@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.context import context_arrays
 from feature_repo.recent import MOST, Action, merged
@@ -62,7 +63,8 @@ def replay(dataset: Dataset, served: Path, requests: Requests) -> Replay:
     rows = np.zeros((len(requests), USER_WIDTH), np.float32)
     rows[known] = dataset.users.rows[places[known]]
     since = _computed_at(dataset)[places]
-    actions = _Actions.read(served, requests)
+    first = min([*since[known].astype("datetime64[us]"), *requests.at])
+    actions = _Actions.read(served, requests, _day(first) - timedelta(days=1))
     lately = [actions.before(n, requests) for n in range(len(requests))]
     histories = np.zeros((len(requests), HISTORY), np.int64)
     for n in np.flatnonzero(known):
@@ -139,14 +141,15 @@ class _Actions:
     by_user: Mapping[str, pd.DataFrame]
 
     @classmethod
-    def read(cls, served: Path, requests: Requests) -> "_Actions":
+    def read(cls, served: Path, requests: Requests, first: date) -> "_Actions":
+        """Those since the day `first`."""
         users = pa.array(sorted(set(requests.users)), pa.string())
         last = _day(requests.at.max()) + timedelta(days=1)
-        places = [place for day, place in parts.days(served, "events").items() if day <= last]
+        places = [place for day, place in parts.days(served, "events").items() if first <= day <= last]
         tables = [parts.read(path, list(ACTED)) for place in places for path in parts.files(place)]
         if not tables:
             return cls({})
-        frame = pa.concat_tables([t.filter(pa.compute.is_in(t["user_id"], users)) for t in tables]).to_pandas()
+        frame = pa.concat_tables([t.filter(pc.is_in(t["user_id"], users)) for t in tables]).to_pandas()
         frame["received_at"] = frame["received_at"].fillna(frame["timestamp"])
         frame = frame.sort_values("received_at", kind="stable")
         return cls({str(user): rows for user, rows in frame.groupby("user_id")})

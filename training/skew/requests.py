@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feature_repo.schema import CONTEXT_WIDTH, HISTORY, SCHEMA, USER_WIDTH
 from feature_repo.vectors import Floats, Ints
@@ -65,7 +66,7 @@ def read(served: Path, days: int, releases: frozenset[str] | None) -> tuple[Requ
         raise DataError(f"{served / INPUTS}: no sampled requests; serve some and run `python -m training collect`")
     table = pa.concat_tables(tables)
     if releases is not None:
-        table = table.filter(pa.compute.is_in(table["release"], pa.array(sorted(releases), pa.string())))
+        table = table.filter(pc.is_in(table["release"], pa.array(sorted(releases), pa.string())))
     flaws = [_flaw(row) for row in table.select(["schema", "user", "history", "context", "features"]).to_pylist()]
     good = table.filter(pa.array([flaw is None for flaw in flaws], pa.bool_()))
     broken = Counter(flaw for flaw in flaws if flaw is not None)
