@@ -33,7 +33,7 @@ def _bars(axes: Axes, found: Sequence[Difference]) -> None:
     axes.barh(places, shares, color=[OTHER if share else SAME for share in shares], height=0.72)
     axes.set_yticks(places, [one.name for one in found], fontsize=9, color=INK)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(1.15 * max(shares, default=0), 1.0))
+    axes.set_xlim(0, max(1.4 * max(shares, default=0), 1.0))
     for place, one, share in zip(places, found, shares, strict=True):
         told = f"{share:.2f} %, at most {one.largest:.3g}" if one.differing else "none"
         axes.annotate(told, (share, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
