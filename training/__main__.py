@@ -43,6 +43,8 @@ from training.options import (
     Split,
 )
 from training.progress import bars
+from training.served import BEAT_S
+from training.skew import DAYS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 
@@ -64,7 +66,7 @@ def ingest(again: Again = False, overlap: Overlap = OVERLAP, served: Served = No
 
 
 @app.command()
-def collect(once: Once = False, everything: Everything = False, beat: Beat = 30.0, json: Json = False) -> None:
+def collect(once: Once = False, everything: Everything = False, beat: Beat = BEAT_S, json: Json = False) -> None:
     """Write what serving logged to Redis Streams into daily files; goes on until SIGTERM."""
     from training.served import command
 
@@ -149,7 +151,7 @@ def drift(
 
 @app.command()
 def skew(
-    days: LogDays = 7,
+    days: LogDays = DAYS,
     release: OfRelease = None,
     line: OfLine = None,
     fail_above: FailAbove = None,

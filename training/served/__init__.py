@@ -11,3 +11,5 @@
 A batch is written, committed, acknowledged, in this order. Killed anywhere, the next run removes what was not committed
 and reads it again, since Redis keeps what nobody acknowledged.
 """  # fmt: skip
+
+BEAT_S = 30.0  # between two looks

@@ -20,7 +20,6 @@ from training.served.entries import TABLE_OF
 from training.served.errors import CollectError
 from training.served.progress import Progress, order_of
 
-BEAT_S = 30.0
 PATIENCE_S = 10.0  # of a single run; with a beat it waits for as long as it takes
 LONGEST_WAIT_S = 30.0
 COMPACT_BEATS = 120

@@ -6,3 +6,5 @@
     compare    the difference of every feature and score
     run        all of it: `python -m training skew`
 """  # fmt: skip
+
+DAYS = 7  # of the log

@@ -25,7 +25,6 @@ from training.skew.requests import Requests, read
 from training.skew.scores import Scored, releases_of, score_again
 
 FOLDER, JSON, PROMETHEUS, PLOT = "skew", "skew.json", "skew.prom", "skew.png"
-DAYS = 7
 
 
 def skew(
