@@ -148,6 +148,11 @@ class Settings(BaseSettings):
         return self.workspace / "raw"
 
     @property
+    def served(self) -> Path:
+        """What serving logged, collected by day: impressions, events, sampled inputs."""
+        return self.workspace / "served"
+
+    @property
     def tables(self) -> Path:
         """Validated tables, quarantine and the validation report."""
         return self.workspace / "tables"

@@ -59,12 +59,15 @@ def open_store(settings: Settings) -> "FeatureStore":
 def connect(settings: Settings) -> Any:
     """A Redis client; every timeout is explicit, nothing is retried."""
     import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
 
     return redis.Redis(
         host=settings.host,
         port=settings.redis_port,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=READ_SECONDS,
+        retry=Retry(NoBackoff(), 0),  # the default is three more tries over seconds
     )
 
 

@@ -3,48 +3,50 @@
     ingest (or sample) → validate → features → materialize
                                 ↘ train (→ evaluate, to judge a line again; → drift, to see what has moved since)
     ingest → hourly, between daily runs
+    collect: what serving logged, for the next ingest (→ skew: whether serving saw what training would have)
     daily: all of it, through the gate to a canary
 
 Exit codes: 0 done, 1 something it needs does not answer or failed, 2 bad input (one line on stderr says which and
-where), 3 `drift` alone: something drifted, 4 `daily` alone: the gate refused the challenger.
+where), 3 `drift` and `skew`: something drifted or differs, 4 `daily` alone: the gate refused the challenger.
 """  # fmt: skip
 
-import sys
-import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-import orjson
 import typer
 
-from deploy.settings import Settings, SettingsError, load_settings
+from deploy.settings import Settings, load_settings
 from training.adapters.files import OVERLAP
+from training.console import run
 from training.daily import command as told
 from training.daily.gate import MARGIN
 from training.daily.options import PERCENT
-from training.errors import DataError
-from training.progress import bars, stage
-
-TALKING = ("train", "challenger", "daily")  # say themselves how far they are
+from training.options import (
+    Again,
+    Beat,
+    Current,
+    Days,
+    Everything,
+    FailAbove,
+    Full,
+    Json,
+    LogDays,
+    LowQuality,
+    NewCodes,
+    OfLine,
+    OfRelease,
+    Once,
+    Overlap,
+    Plot,
+    Reference,
+    Served,
+    Split,
+)
+from training.progress import bars
+from training.served import BEAT_S
+from training.skew import DAYS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-
-Json = Annotated[bool, typer.Option("--json", help="the last line of stdout is one JSON document")]
-LowQuality = Annotated[bool, typer.Option("--allow-low-quality", help="publish tables below the minimum quality")]
-
-Again = Annotated[bool, typer.Option("--full", help="read every day again, not only the new ones and the overlap")]
-Overlap = Annotated[int, typer.Option("--overlap", min=0, help="days before the newest that are read again")]
-NewCodes = Annotated[
-    bool, typer.Option("--new-codes", help="count categories, brands, prices, titles anew; older lines end with that")
-]
-Full = Annotated[bool, typer.Option("--full", help="write every user's rows, compare every item's; not only changes")]
-Reference = Annotated[int | None, typer.Option(help="number of the line; the newest by default")]
-Current = Annotated[str, typer.Option(help="a features folder, a workspace or its name; latest: the configured one's")]
-Split = Annotated[Literal["train", "validation", "test"] | None, typer.Option(help="whose window; test by default")]
-Days = Annotated[float | None, typer.Option(help="instead of a split: what the last days before as_of were served")]
-Plot = Annotated[Path | None, typer.Option(help="folder that drift.png is written to")]
 
 
 @app.command()
@@ -56,11 +58,21 @@ def sample(json: Json = False) -> None:
 
 
 @app.command()
-def ingest(again: Again = False, overlap: Overlap = OVERLAP, json: Json = False) -> None:
+def ingest(again: Again = False, overlap: Overlap = OVERLAP, served: Served = None, json: Json = False) -> None:
     """Read the configured source and write the canonical raw tables; of daily partitions what is new."""
     from training.adapters.ingest import ingest as read
 
-    run("ingest", lambda settings: read(settings, again, overlap), json)
+    run("ingest", lambda settings: read(settings, again, overlap, served), json)
+
+
+@app.command()
+def collect(once: Once = False, everything: Everything = False, beat: Beat = BEAT_S, json: Json = False) -> None:
+    """Write what serving logged to Redis Streams into daily files; goes on until SIGTERM."""
+    from training.served import command
+
+    stop = command.Stop()
+    with command.until_told(stop):
+        run("collect", lambda settings: command.collect(settings, once, everything, beat, stop), json, command.readable)
 
 
 @app.command()
@@ -138,6 +150,28 @@ def drift(
 
 
 @app.command()
+def skew(
+    days: LogDays = DAYS,
+    release: OfRelease = None,
+    line: OfLine = None,
+    fail_above: FailAbove = None,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Replay sampled requests: how serving's features and scores differ from training's; none is expected.
+
+    Exit codes: 0 compared, 3 a column differs in a larger share of the requests than --fail-above, 2 nothing to
+    compare.
+    """
+    from training.skew.run import skew as compare
+    from training.skew.text import readable
+
+    work = run("skew", lambda settings: compare(settings, days, release, line, fail_above, plot), json, readable)
+    if work["status"] == "failed":
+        raise typer.Exit(3)
+
+
+@app.command()
 def daily(
     day: told.Day = None,
     if_drifted: told.IfDrifted = False,
@@ -203,41 +237,6 @@ def _evaluate(settings: Settings) -> Mapping[str, Any]:
 def settings_for_sample() -> Settings:
     """The settings with the sample as source."""
     return load_settings().model_copy(update={"source": "sample"})
-
-
-def run(
-    name: str,
-    work: Callable[[Settings], Mapping[str, Any]],
-    json: bool,
-    readable: Callable[[Mapping[str, Any]], str] | None = None,
-    settings: Callable[[], Settings] = load_settings,
-) -> Mapping[str, Any]:
-    """Run one stage, report it and return what it said; errors a person can mend end with one line and an exit code."""
-    from feature_repo.store import StoreError
-
-    started = time.monotonic()
-    try:
-        with nullcontext() if name in TALKING else stage(name):
-            result = work(settings())
-    except DataError as error:
-        _stop(error, error.exit_code)
-    except SettingsError as error:
-        _stop(error, 2)
-    except StoreError as error:
-        _stop(error, 1)
-    document = {"command": name, "seconds": round(time.monotonic() - started, 2), **result}
-    text = orjson.dumps(document).decode() if json else (readable or _readable)(document)
-    sys.stdout.write(text + "\n")
-    return document
-
-
-def _readable(document: Mapping[str, Any]) -> str:
-    return "\n".join(f"{key:<18} {orjson.dumps(value).decode()}" for key, value in document.items())
-
-
-def _stop(error: Exception, code: int) -> None:
-    sys.stderr.write(" ".join(str(error).split()) + "\n")
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

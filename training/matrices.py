@@ -15,7 +15,7 @@ from training.dataset import Dataset, Examples
 from training.lines import ASSEMBLE, ITEM_TOWER, USER_TOWER
 from training.models.assemble import Assembler
 from training.models.onnx import export
-from training.models.session import run, session
+from training.models.session import Arrays, run, session
 from training.models.towers import TwoTower
 
 CHUNK = 16384
@@ -86,6 +86,20 @@ class Graphs:
             lambda part: self.embed_items(dataset.items.rows[items[part]], dataset.content_of(items[part])), len(items)
         )
 
+    def assemble(
+        self, users: Floats, histories: Ints, contexts: Floats, keys: Ints, similarity: Floats, items: Floats
+    ) -> Floats:
+        """Rows of n users, each with its context and one candidate → [n, RANKER_WIDTH]; keys and similarity are [n]."""
+        inputs: Arrays = {
+            "user_features": users,
+            "user_history": histories,
+            "context_features": contexts,
+            "item_key": keys[:, None],
+            "similarity": similarity[:, None],
+            "item_features": items[:, None, :],
+        }
+        return run(self._assemble, inputs)
+
     def matrix(self, dataset: Dataset, examples: Examples) -> Floats:
         """The ranker's matrix of the examples: [n, RANKER_WIDTH]."""
         users, user_of = np.unique(examples.users, return_inverse=True)
@@ -97,16 +111,13 @@ class Graphs:
         for start in range(0, len(examples), CHUNK):
             part = slice(start, start + CHUNK)
             similarity = np.einsum("nd,nd->n", user_vectors[user_of[part]], item_vectors[item_of[part]])
-            result[part] = run(
-                self._assemble,
-                {
-                    "user_features": dataset.users.rows[examples.users[part]],
-                    "user_history": dataset.histories_of(examples, part),
-                    "context_features": examples.context[part],
-                    "item_key": keys[part, None],
-                    "similarity": similarity[:, None].astype(np.float32),
-                    "item_features": dataset.items.rows[examples.items[part]][:, None, :],
-                },
+            result[part] = self.assemble(
+                dataset.users.rows[examples.users[part]],
+                dataset.histories_of(examples, part),
+                examples.context[part],
+                keys[part],
+                similarity.astype(np.float32),
+                dataset.items.rows[examples.items[part]],
             )
         return result
 

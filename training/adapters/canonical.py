@@ -76,11 +76,16 @@ def largest_timestamp(tables: Mapping[str, pa.Table]) -> datetime:
 
 
 def write_raw(
-    folder: Path, source: Source, tables: Mapping[str, pa.Table], extra: Callable[[Path], None] | None = None
+    folder: Path,
+    source: Source,
+    tables: Mapping[str, pa.Table],
+    extra: Callable[[Path], None] | None = None,
+    merge: Callable[[Path, Source], Source] | None = None,
 ) -> dict[str, int]:
     """Write all four tables and the declaration in one step; returns rows by table.
 
-    A source without impressions gets an empty table of them. `extra` may write more files next to the tables.
+    A source without impressions gets an empty table of them. `extra` may write more files next to the tables, `merge`
+    add rows to them and say what the source is then.
     """
     complete = {name: tables.get(name, schema.empty_table()) for name, schema in SCHEMAS.items()}
     rows = {name: content.num_rows for name, content in complete.items()}
@@ -88,7 +93,8 @@ def write_raw(
         for name, content in complete.items():
             (partial / name).mkdir()
             pq.write_table(content, partial / name / "part-0.parquet")
-        write_source(partial, source.at(source.as_of or largest_timestamp(tables)), rows)
+        source = source.at(source.as_of or largest_timestamp(tables))
+        write_source(partial, source if merge is None else merge(partial, source), rows)
         if extra is not None:
             extra(partial)
     return rows

@@ -11,8 +11,7 @@ from pathlib import Path
 def publish(folder: Path) -> Iterator[Path]:
     """Yields an empty folder that takes the place of `folder` when the block ends, and vanishes when it raises."""
     partial, previous = (folder.with_name(folder.name + suffix) for suffix in (".partial", ".previous"))
-    if previous.exists() and not folder.exists():
-        previous.rename(folder)
+    restore(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -27,12 +26,20 @@ def publish(folder: Path) -> Iterator[Path]:
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def restore(folder: Path) -> None:
+    """Put back what a kill between the two renames left aside."""
+    previous = folder.with_name(folder.name + ".previous")
+    if previous.exists() and not folder.exists():
+        previous.rename(folder)
+
+
 def link(source: Path, target: Path) -> None:
     """Put a folder of finished files at `target` without copying them where the file system has hard links."""
-    shutil.copytree(source, target, copy_function=_link)
+    shutil.copytree(source, target, copy_function=link_file)
 
 
-def _link(source: str, target: str) -> None:
+def link_file(source: str | Path, target: str | Path) -> None:
+    """The same for one file."""
     try:
         os.link(source, target)
     except OSError:

@@ -32,6 +32,7 @@ from training.adapters.files.typed import typed, unreadable
 from training.adapters.publish import link, publish
 from training.adapters.source import FILE, Source, now_of, write_source
 from training.errors import DataError
+from training.served.merge import Merge
 
 LOGS = ("events", "impressions")
 SNAPSHOTS = ("items", "users")
@@ -55,11 +56,13 @@ class Run:
     plans: dict[str, Plan] = field(default_factory=dict)
 
 
-def ingest(spark: SparkSession, settings: Settings, full: bool = False, overlap: int = OVERLAP) -> dict[str, Any]:
+def ingest(
+    spark: SparkSession, settings: Settings, full: bool = False, overlap: int = OVERLAP, merge: Merge | None = None
+) -> dict[str, Any]:
     """Bring settings.raw up to date; returns rows by table and, under `days`, what was read and kept.
 
-    `full` reads every day again; `overlap` is how many days before the newest are read again in any case. Raises
-    DataError, then nothing changed.
+    `full` reads every day again; `overlap` is how many days before the newest are read again in any case; `merge` adds
+    what serving logged. Raises DataError, then nothing changed.
     """
     if settings.data is None:
         raise DataError("setting data: not given; set TRIDENT_DATA to the folder with the source's files")
@@ -73,7 +76,10 @@ def ingest(spark: SparkSession, settings: Settings, full: bool = False, overlap:
         )  # fmt: skip
         for table in LOGS:
             _log(run, table, layouts.get(table))
+        declared = source.as_of is not None
         source = source.at(source.as_of or _latest(run))
+        if merge is not None:
+            source = merge(target, source, pinned=declared)
         for table in SNAPSHOTS:
             _snapshot(run, table, layouts[table], source.as_of)
         rows = {table: sum(one.rows for one in days.values()) for table, days in run.done.items()}
