@@ -15,8 +15,8 @@ from orchestrator.chosen import Answer
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, StageError
 from orchestrator.explanation import Contribution, Contributions
+from orchestrator.reasons import Reasons
 from orchestrator.rules import Floats
-from orchestrator.traffic import Reasons
 from orchestrator.triton import Array, Arrays, Call, Inference
 
 NAMES = SCHEMA.ranker_names

@@ -6,7 +6,7 @@ A user's arm depends on (salt, user) and the shares alone, so it is the same in 
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +24,7 @@ from orchestrator.contact import Contact
 from orchestrator.deadline import Clock
 from orchestrator.errors import StageError
 from orchestrator.metrics import TRAFFIC_REFUSED, child
+from orchestrator.reasons import Reasons
 from orchestrator.redis_link import Store
 from orchestrator.triton import Call
 
@@ -32,28 +33,6 @@ RECOMMEND_OUTPUTS = tuple(t for t in contract.RECOMMEND.outputs if t.name != con
 CANDIDATE_OUTPUTS = tuple(t for t in contract.CANDIDATE_SEARCH.outputs if t.name != contract.ITEM_FEATURES.name)
 READ_TIMEOUT_S = 0.2
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reasons:
-    """The calls that say why a release scored as it did: its candidates with their features, the matrix, the forest."""
-
-    candidates: Call
-    assemble: Call
-    explain: Call
-
-    @classmethod
-    def prepare(cls, served: ServedRelease) -> "Reasons | None":
-        """None for a release that has no model to explain."""
-        if served.assemble is None or served.explain is None:
-            return None
-        search, explain = contract.CANDIDATE_SEARCH, contract.EXPLAIN
-        assemble = replace(contract.ASSEMBLE, inputs=contract.sized(contract.ASSEMBLE.inputs, served.ranked))
-        return cls(
-            candidates=Call(search, served.candidates, contract.sized(search.outputs, served.ranked), served.triton),
-            assemble=Call(assemble, served.assemble, contract.sized(assemble.outputs, served.ranked), served.triton),
-            explain=Call(explain, served.explain, explain.outputs, served.triton),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
