@@ -16,7 +16,7 @@ from orchestrator.chosen import Answer
 from orchestrator.deadline import Deadline
 from orchestrator.errors import BadAnswerError, StageError
 from orchestrator.explanation import Contribution, Contributions
-from orchestrator.release import Reasons
+from orchestrator.reasons import Reasons
 from orchestrator.rules import Floats
 from orchestrator.triton import Inference
 

@@ -1,10 +1,11 @@
 """A release as a request needs it: its calls, prepared once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from model_repository import contract
 from model_repository.traffic import ServedModel, ServedRelease
 from orchestrator.call import Call
+from orchestrator.reasons import Reasons
 
 # Only what the rules and the answer need travels.
 RECOMMEND_OUTPUTS = tuple(t for t in contract.RECOMMEND.outputs if t.name != contract.SIMILARITY.name)
@@ -14,28 +15,6 @@ CANDIDATE_OUTPUTS = tuple(t for t in contract.CANDIDATE_SEARCH.outputs if t.name
 def embedding_prefix(served: ServedRelease) -> str:
     """What the Redis keys of a tower's user embeddings begin with; the user's id follows."""
     return f"embedding:{served.tower_digest}:{served.schema_hash}:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reasons:
-    """The calls that say why a release scored as it did: its candidates with their features, the matrix, the forest."""
-
-    candidates: Call
-    assemble: Call
-    explain: Call
-
-    @classmethod
-    def prepare(cls, served: ServedRelease) -> "Reasons | None":
-        """None for a release that has no model to explain."""
-        if served.assemble is None or served.explain is None:
-            return None
-        search, explain = contract.CANDIDATE_SEARCH, contract.EXPLAIN
-        assemble = replace(contract.ASSEMBLE, inputs=contract.sized(contract.ASSEMBLE.inputs, served.ranked))
-        return cls(
-            candidates=Call(search, served.candidates, contract.sized(search.outputs, served.ranked), served.triton),
-            assemble=Call(assemble, served.assemble, contract.sized(assemble.outputs, served.ranked), served.triton),
-            explain=Call(explain, served.explain, explain.outputs, served.triton),
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

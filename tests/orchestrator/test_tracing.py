@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+import grpc
 import httpx
 import pytest
 import structlog
@@ -16,21 +17,26 @@ from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext
 
+from feature_repo.vectors import USER_DEFAULTS
+from model_repository.contract import USER_TOWER
 from orchestrator.app import assemble
 from orchestrator.call import Arrays, Call
-from orchestrator.errors import UnavailableError
+from orchestrator.errors import BadAnswerError, UnavailableError
 from orchestrator.logs import configure
 from orchestrator.metrics import REGISTRY
 from orchestrator.policy import TracePolicy
 from orchestrator.spans import OtlpTracer, open_tracer
 from orchestrator.tracing import CURRENT, TraceContext, add_trace, outgoing, parse
+from orchestrator.triton import TritonClient
 from tests.orchestrator.conftest import KNOWN_USER, World
 from tests.otlp import Collector, collecting
+from tests.ports import free_port
 
 pytestmark = pytest.mark.anyio
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = CALLER[:-1] + "0"
 TRACE_ID = CALLER[3:35]
+CALL = Call(USER_TOWER, ("user_tower", 1), USER_TOWER.outputs)
 QUICK = TracePolicy(every_s=0.01, export_s=0.5, grace_s=1.0)
 
 
@@ -158,6 +164,36 @@ async def test_calls_to_triton_carry_their_stage(world: World) -> None:
     spans = {span.name: span.get_span_context() for span in exporter.get_finished_spans()}
     assert dict(seen)["recommend"] == place(spans["recommend"])
     assert dict(seen)["user_tower"] == place(spans["embed"])
+
+
+class Notes(grpc.GenericRpcHandler):
+    """A gRPC server that implements nothing and notes the trace context of each call."""
+
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    def service(self, details: grpc.HandlerCallDetails) -> None:
+        self.seen.append(dict(details.invocation_metadata).get("traceparent"))
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+async def test_the_context_is_on_the_wire(cancels: bool) -> None:
+    notes, target = Notes(), f"127.0.0.1:{free_port()}"
+    server = grpc.aio.server(handlers=[notes])
+    server.add_insecure_port(target)
+    await server.start()
+    client, tracer = TritonClient(target, cancels=cancels), OtlpTracer(InMemorySpanExporter(), 1.0, QUICK)
+    trace = tracer.begin("x", parse(CALLER.encode()))
+    for current in (None, trace):
+        token = CURRENT.set(current)
+        with pytest.raises(BadAnswerError):
+            await client.infer(CALL, [USER_DEFAULTS], 5.0)
+        CURRENT.reset(token)
+    assert trace is not None
+    assert notes.seen == [None, trace.context().text()]
+    await client.close()
+    await server.stop(None)
+    await tracer.close()
 
 
 @pytest.mark.parametrize("headers", [{}, {"traceparent": UNSAMPLED}, {"traceparent": "00-bad"}])
