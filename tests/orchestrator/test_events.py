@@ -14,7 +14,7 @@ from feature_repo.schema import SCHEMA
 from feature_repo.served import EVENTS, IMPRESSIONS
 from feature_repo.vectors import history_entry, item_key
 from model_repository.traffic import TRAFFIC_KEY
-from orchestrator.errors import UnavailableError
+from orchestrator.errors import LateError, UnavailableError
 from orchestrator.event_schemas import EVENTS_BYTES, MOST_EVENTS
 from orchestrator.fakes import fake_id
 from orchestrator.impression import sampled
@@ -180,6 +180,23 @@ async def test_redis_that_dies_between_the_round_trips_loses_nothing(running: Ru
     (claim,) = (key for key in store.values if isinstance(key, bytes))
     del store.values[claim]  # it ended
     assert await taken(running, click()) == (1, 0)
+    assert len(logged(running)) == 1
+
+
+async def test_an_event_whose_confirmation_got_lost_is_written_once(running: Running):
+    store = running.world.store
+    plain = store.execute
+
+    async def execute(commands: list[Command], timeout_s: float) -> list[Reply]:
+        replies = await plain(commands, timeout_s)
+        if commands[0][0] == "MULTI":
+            raise LateError("redis")
+        return replies
+
+    store.execute = execute  # type: ignore[method-assign]
+    assert (await send(running, click())).status_code == 503
+    store.execute = plain  # type: ignore[method-assign]
+    assert await taken(running, click()) == (0, 1)
     assert len(logged(running)) == 1
 
 
