@@ -1,9 +1,10 @@
 """The log closes the loop on the running stack: serve → click → collect → ingest → an example with its label."""
 
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pandas as pd
@@ -13,8 +14,8 @@ import pytest
 
 from deploy.local.serve import Platform
 from deploy.settings import Settings
+from feature_repo.served import FIELD, IMPRESSIONS
 from feature_repo.store import connect
-from tests.training.served_log import Process
 from training.adapters.canonical import write_raw
 from training.adapters.source import Source
 from training.served.command import Stop, collect
@@ -31,23 +32,19 @@ REQUEST, SHOWN, CLICKED = "closed-loop", 12, 4
 
 
 def serve_and_click(settings: Settings, api: httpx.Client, user: str) -> list[str]:
-    """Ask for recommendations and click one of them; returns the items shown, in order."""
-    answer = api.get(
-        "/recommend", params={"user_id": user, "num_items": SHOWN}, headers={"x-request-id": REQUEST}
-    ).json()
-    shown = [item["item_id"] for item in answer["items"]]
-    log_of(settings, answer, shown[CLICKED])
-    return shown
-
-
-def log_of(settings: Settings, answer: dict[str, Any], clicked: str) -> None:
-    """The entries of the answer and of the click, as the orchestrator writes them."""
-    now = datetime.now(UTC)
+    """Ask for recommendations and click one of them; returns the items shown, in order, once they are logged."""
+    asked = {"user_id": user, "num_items": SHOWN}
+    answer = api.get("/recommend", params=asked, headers={"x-request-id": REQUEST}).json()
+    shown = [str(item["item_id"]) for item in answer["items"]]
+    click = {"event_id": "loop-1", "user_id": user, "item_id": shown[CLICKED], "event_type": "click",
+             "request_id": REQUEST}  # fmt: skip
+    assert api.post("/v1/events", json={"events": [click]}).status_code == 202
     with connect(settings) as client:
-        serving = Process(client, "loop")
-        shown = [item["item_id"] for item in answer["items"]]
-        serving.shows(answer["request_id"], answer["user_id"], shown, now, model_version=answer["model_version"])
-        serving.acts("loop-1", answer["user_id"], clicked, "click", now + timedelta(seconds=1), request_id=REQUEST)
+        ends = time.monotonic() + 10
+        while not any(REQUEST.encode() in entry[FIELD] for _, entry in client.xrevrange(IMPRESSIONS, count=50)):
+            assert time.monotonic() < ends, "the impression was not logged"
+            time.sleep(0.05)
+    return shown
 
 
 @pytest.fixture
