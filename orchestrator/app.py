@@ -22,13 +22,14 @@ from orchestrator.feast_rows import open_feast
 from orchestrator.gate import GatePolicy
 from orchestrator.logs import configure
 from orchestrator.parse import ParseJson, parse_query
-from orchestrator.policy import Policy
+from orchestrator.policy import LagPolicy, Policy, Standing
 from orchestrator.redis_link import RedisLink
 from orchestrator.schemas import AliveResponse, ReadyResponse, RecommendRequest
 from orchestrator.service import Service, build
 from orchestrator.triton import TritonClient
 
 SLOW = 0.45  # share of the deadline after which a stay inside Triton counts as slow
+LATE = 0.2  # share of the deadline that requests may wait before the event loop looks at them
 DESCRIPTION = "Two-stage recommendations: retrieve, rank, rules. One request, one release."
 
 
@@ -56,6 +57,7 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         deadline_s=deadline_s,
         gate=gate,
+        lag=LagPolicy(first=Standing(late_s=LATE * deadline_s, patience_s=deadline_s, rounds=3)),
         max_in_flight=settings.max_in_flight,
         stale_features_s=3600 * settings.stale_features_hours,
         drain_s=settings.drain_s,

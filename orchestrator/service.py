@@ -15,6 +15,7 @@ from orchestrator.fleet import Connect, Fleet
 from orchestrator.heartbeat import Pulse
 from orchestrator.items import Items
 from orchestrator.ladder import Ladder
+from orchestrator.lag import Lag
 from orchestrator.limit import Limit
 from orchestrator.metrics import IN_FLIGHT, TRAFFIC_AGE, TRAFFIC_SEQUENCE
 from orchestrator.policy import Policy
@@ -51,6 +52,7 @@ class Service:
     users: Users
     writer: Writer
     pulse: Pulse
+    lag: Lag
     recommender: Recommender
     open_rows: OpenRows
     draining: bool = False
@@ -66,6 +68,7 @@ class Service:
         await self._settle()
         await self.writer.start()
         await self._open_rows()
+        self.lag.start()
         beats = (
             ("traffic", self._refresh, self.policy.traffic_every_s),
             ("settle", self._settle, self.policy.traffic_every_s),
@@ -76,6 +79,7 @@ class Service:
     async def stop(self) -> None:
         """End the beats, flush the log, close the connections."""
         self.draining = True
+        self.lag.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -149,7 +153,8 @@ def build(
     answers = Answers(store, writer, policy.answers)
     fleet = Fleet(connect, policy.breaker)
     traffic.before_adopting = lambda record: fleet.open(record.endpoints)
-    limit = Limit(policy.max_in_flight)
+    lag = Lag(policy.lag)
+    limit = Limit(policy.max_in_flight, lag)
     IN_FLIGHT.set_function(lambda: limit.in_flight)
     TRAFFIC_SEQUENCE.set_function(lambda: traffic.plan.record.sequence if traffic.plan else 0)
     TRAFFIC_AGE.set_function(lambda: age if (age := traffic.contact.age()) is not None else math.inf)
@@ -171,6 +176,7 @@ def build(
         users=users,
         writer=writer,
         pulse=Pulse(store, traffic),
+        lag=lag,
         recommender=recommender,
         open_rows=open_rows,
     )
