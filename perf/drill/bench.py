@@ -1,10 +1,11 @@
 """What the drills share: one stack, its users, a second orchestrator whose Redis can be broken, and ways to break."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -93,7 +94,17 @@ class Bench:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    def revive_triton(self) -> bool:
+        """Start Triton again if it died; whether it had. Its log stays, as `triton.died.log`."""
+        triton = self.serving.triton
+        if triton.alive():
+            return False
+        shutil.copyfile(triton.log, triton.log.with_suffix(".died.log"))
+        self.restart_triton()
+        return True
 
     def restart_triton(self) -> float:
         """End what is left of Triton, start it, load what the record lists; seconds taken."""
