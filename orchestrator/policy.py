@@ -108,10 +108,10 @@ class Standing:
 class LagPolicy:
     """The loop is looked at every `every_s`; `first` decides, or `again` within `memory_s` of a refusal."""
 
-    every_s: float = 0.002
+    every_s: float = 0.004
     memory_s: float = 1.0
     first: Standing = Standing(late_s=0.02, patience_s=0.1, rounds=3)
-    again: Standing = Standing(late_s=0.005, patience_s=0.01, rounds=1)
+    again: Standing = Standing(late_s=0.008, patience_s=0.015, rounds=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
