@@ -3,7 +3,8 @@
 import os
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from exporters.server import Server
 from perf.drill.bench import Bench
@@ -140,18 +141,15 @@ DRILLS = (
 )
 
 
-class _stopped:  # noqa: N801 - reads as a verb
+@contextmanager
+def _stopped(pid: int) -> Iterator[None]:
     """The process stands still inside the block."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def __enter__(self) -> None:
-        os.kill(self._pid, signal.SIGSTOP)
-
-    def __exit__(self, *_: object) -> None:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
         with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGCONT)
 
 
 def _refused(one: Seen) -> bool:
