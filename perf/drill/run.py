@@ -39,6 +39,7 @@ def _mend(stack: Bench, report: Report) -> None:
         report.figures["recovered_s"] = round(stack.recover(), 2)
     except Exception as error:
         report.problems.append(f"{type(error).__name__}: {error}")
+        stack.restart_triton()
 
 
 def as_document(results: Sequence[Result]) -> dict[str, object]:
