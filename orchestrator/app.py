@@ -15,7 +15,7 @@ from orchestrator.gate import GatePolicy
 from orchestrator.keyring import AdminKey
 from orchestrator.logs import configure
 from orchestrator.operations import add_operations
-from orchestrator.policy import LogPolicy, Policy
+from orchestrator.policy import LagPolicy, LogPolicy, Policy, Standing
 from orchestrator.redis_link import RedisLink
 from orchestrator.routes import HotRoutes, as_routes, hot_routes
 from orchestrator.service import Service, build
@@ -26,6 +26,7 @@ from orchestrator.triton import TritonClient
 NO_KEY = AdminKey(None)
 GC_EVERY = 20_000  # objects
 SLOW = 0.45  # share of the deadline after which a stay inside Triton counts as slow
+LATE = 0.2  # share of the deadline that requests may wait before the event loop looks at them
 DESCRIPTION = "Two-stage recommendations: retrieve, rank, rules. One request, one release."
 
 
@@ -54,6 +55,7 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(
         deadline_s=deadline_s,
         gate=gate,
+        lag=LagPolicy(first=Standing(late_s=LATE * deadline_s, patience_s=deadline_s, rounds=3)),
         max_in_flight=settings.max_in_flight,
         log=LogPolicy(inputs=settings.sampled_inputs),
         stale_features_s=3600 * settings.stale_features_hours,

@@ -3,19 +3,21 @@
 from types import TracebackType
 
 from orchestrator.errors import OverloadedError
+from orchestrator.lag import Lag
 
 
 class Limit:
     """`with limit:` holds a slot. The slot is freed however the block ends, cancellation included."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, lag: Lag) -> None:
         if most < 1:
             raise ValueError(f"limit must be at least 1, got {most}")
         self.most = most
         self.in_flight = 0
+        self._lag = lag
 
     def __enter__(self) -> None:
-        if self.in_flight >= self.most:
+        if self.in_flight >= self.most or self._lag.standing:
             raise OverloadedError
         self.in_flight += 1
 

@@ -157,6 +157,26 @@ class OverlayPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """When requests count as queueing before the event loop: it came round after more than `late_s` each time, for
+    `patience_s` and so many rounds."""
+
+    late_s: float
+    patience_s: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LagPolicy:
+    """The loop is looked at every `every_s`; `first` decides, or `again` within `memory_s` of a refusal."""
+
+    every_s: float = 0.004
+    memory_s: float = 1.0
+    first: Standing = Standing(late_s=0.02, patience_s=0.1, rounds=3)
+    again: Standing = Standing(late_s=0.008, patience_s=0.015, rounds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. Times ending in `_s` are seconds."""
 
@@ -174,6 +194,7 @@ class Policy:
     explain: ExplainPolicy = ExplainPolicy()
     trace: TracePolicy = TracePolicy()
     max_in_flight: int = 64
+    lag: LagPolicy = LagPolicy()
     embedding_ttl_s: int = 3600
     written_row_ttl_s: int = 3600  # a row that came through Feast; the next materialisation replaces it
     unknown_user_ttl_s: float = 60.0

@@ -20,6 +20,7 @@ from orchestrator.heartbeat import Pulse
 from orchestrator.impression_log import ImpressionLog
 from orchestrator.items import Items
 from orchestrator.ladder import Ladder
+from orchestrator.lag import Lag
 from orchestrator.limit import Limit
 from orchestrator.metrics import (
     IN_FLIGHT,
@@ -70,6 +71,7 @@ class Service:
     log: ImpressionLog
     events: Events
     pulse: Pulse
+    lag: Lag
     recommender: Recommender
     explainer: Explainer
     open_rows: OpenRows
@@ -88,6 +90,7 @@ class Service:
         await self.writer.start()
         await self.log.start()
         await self._open_rows()
+        self.lag.start()
         beats = (
             ("traffic", self._refresh, self.policy.traffic_every_s),
             ("overlay", self.withdrawn.refresh, self.policy.overlay.every_s),
@@ -99,6 +102,7 @@ class Service:
     async def stop(self) -> None:
         """End the beats, flush the log, close the connections."""
         self.draining = True
+        self.lag.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -180,7 +184,8 @@ def build(
     answers = Answers(store, writer, policy.answers)
     fleet = Fleet(connect, policy.breaker)
     traffic.before_adopting = lambda record: fleet.open(record.endpoints)
-    limit = Limit(policy.max_in_flight)
+    lag = Lag(policy.lag)
+    limit = Limit(policy.max_in_flight, lag)
     IN_FLIGHT.set_function(lambda: limit.in_flight)
     TRAFFIC_SEQUENCE.set_function(lambda: traffic.plan.record.sequence if traffic.plan else 0)
     TRAFFIC_AGE.set_function(lambda: confirmed(traffic.contact))
@@ -211,6 +216,7 @@ def build(
         log=impression_log,
         events=Events(store, traffic, users, items, policy),
         pulse=Pulse(store, traffic),
+        lag=lag,
         recommender=recommender,
         explainer=Explainer(recommender, fleet, policy),
         open_rows=open_rows,

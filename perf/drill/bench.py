@@ -1,10 +1,11 @@
 """What the drills share: one stack, its users, a second orchestrator whose Redis can be broken, and ways to break."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -15,6 +16,7 @@ from deploy.local.processes.ports import free_port
 from deploy.local.runtime import ApiServer
 from deploy.settings import Settings
 from exporters.publish import restore
+from exporters.server import Server
 from exporters.traffic import TrafficStore
 from feature_repo.store import connect
 from model_repository.traffic import ServedModel, ServedRelease
@@ -23,7 +25,7 @@ from perf.drill.front import Front, Json
 from perf.drill.proxy import TcpProxy, tcp_proxy
 from perf.errors import PerfError
 from perf.stack import Serving, serving
-from perf.users import user_id
+from perf.users import batches, packed_rows, user_id
 
 USERS = 20_000
 RECOVERY_S = 10.0
@@ -93,7 +95,29 @@ class Bench:
             yield
         finally:
             for pid in pids:
-                os.kill(pid, signal.SIGCONT)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def unloaded(self, *models: str) -> Iterator[None]:
+        """The models are gone from Triton inside the block."""
+        server = Server(self.settings.triton_url)
+        for model in models:
+            server.unload(model)
+        try:
+            yield
+        finally:
+            for model in reversed(models):
+                server.load(model)
+
+    def revive_triton(self) -> bool:
+        """Start Triton again if it died; whether it had. Its log stays, as `triton.died.log`."""
+        triton = self.serving.triton
+        if triton.alive():
+            return False
+        shutil.copyfile(triton.log, triton.log.with_suffix(".died.log"))
+        self.restart_triton()
+        return True
 
     def restart_triton(self) -> float:
         """End what is left of Triton, start it, load what the record lists; seconds taken."""
@@ -141,9 +165,18 @@ def _parsed(line: bytes) -> Json | None:
     return value
 
 
+def _as_new(store: Redis, settings: Settings) -> None:
+    """Forget what an earlier run did to the users: lists and caches go, rows are written again."""
+    for key in store.scan_iter(f"*:{user_id(0).partition('-')[0]}-*", count=10_000):
+        store.unlink(key)
+    for batch in batches(packed_rows(settings), USERS):
+        store.mset(batch)
+
+
 @contextmanager
 def bench(settings: Settings) -> Iterator[Bench]:
     """A stack on the workspace's newest release with made-up users; stopped with the block."""
     with serving(settings, users=USERS) as run, ExitStack() as opened:
         store = opened.enter_context(connect(settings))
+        _as_new(store, settings)
         yield Bench(run, Front(run.api), store, opened)

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -104,10 +104,7 @@ class Load:
         report.expect(set(statuses) == {OK}, f"not every answer was a whole 200: {statuses}")
 
     def _send(self) -> None:
-        target = Target(
-            host=self._target.host, port=self._target.port, users=self._target.users, items=self._target.items,
-            timeout_s=self._target.timeout_s, check=self.check,
-        )  # fmt: skip
+        target = replace(self._target, check=self.check)
         try:
             for number in count(self._seed):
                 if self._ended.is_set():

@@ -26,10 +26,20 @@ def _run(stack: Bench, drill: Drill) -> Result:
     report, began = Report(), time.monotonic()
     try:
         drill.work(stack, report)
-        report.figures["recovered_s"] = round(stack.recover(), 2)
     except Exception as error:  # the others still run
         report.problems.append(f"{type(error).__name__}: {error}")
+    _mend(stack, report)
     return Result(drill=drill, report=report, seconds=time.monotonic() - began)
+
+
+def _mend(stack: Bench, report: Report) -> None:
+    """Whole again, or it is the drill's fault."""
+    try:
+        report.expect(not stack.revive_triton(), "Triton died")
+        report.figures["recovered_s"] = round(stack.recover(), 2)
+    except Exception as error:
+        report.problems.append(f"{type(error).__name__}: {error}")
+        stack.restart_triton()
 
 
 def as_document(results: Sequence[Result]) -> dict[str, object]:

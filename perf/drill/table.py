@@ -8,7 +8,7 @@ SHOWN = {
     "triton-killed": LOADED + "; a lower rung after {opens_s:.2f} s, whole {closes_s:.2f} s after the models are back",
     "triton-hung": LOADED + "; breakers open after {opens_s:.2f} s, whole {closes_s:.2f} s after",
     "triton-restarted": LOADED + "; whole {closes_s:.2f} s after the models are back",
-    "candidates-killed": LOADED + "; whole {whole_s:.1f} s after the kill",
+    "candidates-killed": LOADED + "; whole {closes_s:.2f} s after it is loaded again",
     "candidates-hung": LOADED + "; breakers open after {opens_s:.2f} s, whole {closes_s:.2f} s after",
     "ranker-hung": LOADED + "; whole {closes_s:.2f} s after",
     "ranker-slow": LOADED + "; whole {closes_s:.2f} s after",

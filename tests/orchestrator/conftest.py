@@ -20,7 +20,7 @@ from orchestrator.app import assemble
 from orchestrator.fakes import FakeInference, FakeRows, FakeStore, fake_id
 from orchestrator.gate import GatePolicy
 from orchestrator.keyring import AdminKey
-from orchestrator.policy import Policy
+from orchestrator.policy import LagPolicy, Policy, Standing
 from orchestrator.service import Service, build
 
 KNOWN_USER = "ana"
@@ -168,7 +168,9 @@ def policy() -> Policy:
 
 def patient(deadline_s: float, **changes: object) -> Policy:
     """The default policy with another deadline."""
-    return Policy(deadline_s=deadline_s, gate=GatePolicy(slow_s=deadline_s / 2), **changes)  # type: ignore[arg-type]
+    never = Standing(late_s=1e9, patience_s=1e9, rounds=3)
+    fixed = {"gate": GatePolicy(slow_s=deadline_s / 2), "lag": LagPolicy(first=never)}
+    return Policy(deadline_s=deadline_s, **fixed | changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -12,9 +12,10 @@ from orchestrator.breaker import Breaker
 from orchestrator.deadline import Deadline
 from orchestrator.errors import CrowdedError, LateError, OverloadedError, UnavailableError
 from orchestrator.gate import Gate, GatePolicy
+from orchestrator.lag import Lag
 from orchestrator.limit import Limit
 from orchestrator.lru import Lru
-from orchestrator.policy import BreakerPolicy, Caps
+from orchestrator.policy import BreakerPolicy, Caps, LagPolicy, Standing
 from tests.orchestrator.clock import Clock
 
 
@@ -46,6 +47,13 @@ def test_a_stage_without_time_is_late_before_it_starts(clock: Clock):
 def test_a_cap_is_a_share(value: float):
     with pytest.raises(ValueError, match="cap read"):
         Caps(read=value)
+
+
+LAG = LagPolicy(
+    memory_s=1.0,
+    first=Standing(late_s=0.02, patience_s=0.1, rounds=3),
+    again=Standing(late_s=0.005, patience_s=0.01, rounds=1),
+)
 
 
 def open_breaker(clock: Clock) -> Breaker:
@@ -93,7 +101,7 @@ def test_a_failed_try_pauses_again(clock: Clock):
 
 
 def test_admission_is_bounded_and_frees_slots_on_errors():
-    limit = Limit(2)
+    limit = Limit(2, Lag(LAG))
     with limit, limit, pytest.raises(OverloadedError), limit:
         pass
     with pytest.raises(KeyError), limit:
@@ -200,6 +208,61 @@ def test_replicas_do_not_try_again_together(clock: Clock):
     assert max(pauses) <= 126
 
 
-@pytest.mark.parametrize("counts_time", [Deadline.after, Breaker, Gate, Lru])
+@pytest.mark.parametrize("counts_time", [Deadline.after, Breaker, Gate, Lag, Lru])
 def test_a_jump_of_the_clock_moves_no_deadline(counts_time: Callable[..., object]):
     assert inspect.signature(counts_time).parameters["clock"].default is time.monotonic
+
+
+def rounds(lag: Lag, clock: Clock, *seconds: float) -> list[bool]:
+    """The loop comes round after so many seconds each time; whether a request just before that is refused."""
+    refused = []
+    for pause in seconds:
+        clock.now += pause
+        refused.append(lag.standing)
+        lag.tick()
+    return refused
+
+
+@pytest.fixture
+async def lag(clock: Clock) -> AsyncIterator[Lag]:
+    lag = Lag(LAG, clock)
+    lag.start()
+    yield lag
+    lag.stop()
+
+
+@pytest.mark.anyio
+async def test_a_loop_that_stays_late_refuses(lag: Lag, clock: Clock):
+    assert rounds(lag, clock, *[0.03] * 6) == [False, False, False, True, True, True]
+
+
+@pytest.mark.anyio
+async def test_one_long_pause_refuses_nobody(lag: Lag, clock: Clock):
+    assert not any(rounds(lag, clock, 0.002, 5.0, 0.002, 0.03, 0.03, 0.002, 0.03, 0.03, 0.03))
+
+
+@pytest.mark.anyio
+async def test_a_queue_that_empties_now_and_then_is_no_overload(lag: Lag, clock: Clock):
+    assert not any(rounds(lag, clock, *[0.03, 0.03, 0.03, 0.015] * 10))
+
+
+@pytest.mark.anyio
+async def test_a_queue_that_stood_is_believed_sooner_until_it_is_forgotten(lag: Lag, clock: Clock):
+    rounds(lag, clock, *[0.03] * 6)
+    assert rounds(lag, clock, 0.004, 0.008, 0.008) == [False, False, True]
+    assert not any(rounds(lag, clock, *[0.002] * 600))
+    assert rounds(lag, clock, 0.008, 0.008, 0.008) == [False, False, False]
+
+
+@pytest.mark.anyio
+async def test_while_the_queue_stands_nobody_is_admitted(lag: Lag, clock: Clock):
+    limit = Limit(2, lag)
+    rounds(lag, clock, *[0.03] * 6)
+    clock.now += 0.03
+    with pytest.raises(OverloadedError), limit:
+        pass
+    assert limit.in_flight == 0
+
+
+def test_before_its_start_nothing_stands():
+    assert not Lag(LAG).standing
