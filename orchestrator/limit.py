@@ -7,9 +7,10 @@ from orchestrator.lag import Lag
 
 
 class Limit:
-    """`with limit:` holds a slot. The slot is freed however the block ends, cancellation included."""
+    """`with limit:` holds a slot, which none gets while the event loop lags. It is freed however the block ends,
+    cancellation included."""
 
-    def __init__(self, most: int, lag: Lag) -> None:
+    def __init__(self, most: int, lag: Lag | None = None) -> None:
         if most < 1:
             raise ValueError(f"limit must be at least 1, got {most}")
         self.most = most
@@ -17,7 +18,7 @@ class Limit:
         self._lag = lag
 
     def __enter__(self) -> None:
-        if self.in_flight >= self.most or self._lag.standing:
+        if self.in_flight >= self.most or (self._lag is not None and self._lag.standing):
             raise OverloadedError
         self.in_flight += 1
 
