@@ -10,6 +10,7 @@ from deploy.settings import Settings
 from exporters.build import Report
 from exporters.manifest import IndexFacts, read
 from perf.catalogue.make import Made, made
+from perf.control import control
 from perf.load import ClosedLoop, OpenLoop, Outcome, Target, drive, find_knee
 from perf.load.outcome import quantile
 from perf.stack import serving
@@ -23,6 +24,7 @@ CLIENTS = (4, 8, 16)
 SHARE = 0.6  # of the knee, at which latency is measured
 SECONDS = 8.0
 STEADY_S, WARM_UP_S = 30.0, 5.0
+TAILS = {"p50": 0.5, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +32,7 @@ class Scale:
     """A measured size. Rates in requests per second, latencies in milliseconds, memory in MiB (PSS).
 
     `saturation` counts full answers of clients that are always busy; `knee` is the highest open-loop rate with a p99
-    below 100 ms and 99 % of the answers full.
+    below 100 ms and 99 % of the answers full. `control_ms` are p50 and p99 of a server that does nothing, meanwhile.
 
     `recall_on_triton` is of the golden users' answers against exact search over what sells everywhere; it and the
     steps of publishing are those of the run that published.
@@ -48,6 +50,8 @@ class Scale:
     p50_ms: float
     p99_ms: float
     degraded_share: float
+    steady_s: float
+    control_ms: dict[str, float]
     resident_mib: dict[str, float]
     cpu_ms: dict[str, float]
     generator_cpu_ms: float
@@ -80,10 +84,11 @@ class Scale:
         return {name: round(value, 4) if isinstance(value, float) else value for name, value in shown.items()}
 
 
-def measure(settings: Settings, rate: float | None, report: Report) -> Scale:
+def measure(settings: Settings, rate: float | None, report: Report, steady_s: float = STEADY_S) -> Scale:
     """Serve the workspace's only release and look.
 
-    Latency is measured at `rate`, or at 60 % of the knee. Raises PerfError, ExportError.
+    Latency is measured at `rate`, or at 60 % of the knee, for `steady_s`, beside a server that does nothing.
+    Raises PerfError, ExportError.
     """
     manifest = read(settings.releases / "1")
     with serving(settings, users=USERS) as run:
@@ -94,7 +99,8 @@ def measure(settings: Settings, rate: float | None, report: Report) -> Scale:
         at = rate or max(1.0, SHARE * knee)
         report(f"knee {knee:.0f} requests/s; latency at {at:.0f}")
         before = cpu_seconds(run.pids())
-        steady = drive(asked, OpenLoop(rate=at, seconds=STEADY_S, warm_up_s=WARM_UP_S))
+        with control(settings.host, steady_s + WARM_UP_S) as idle:
+            steady = drive(asked, OpenLoop(rate=at, seconds=steady_s, warm_up_s=WARM_UP_S))
         after = cpu_seconds(run.pids())
         return Scale(
             items=manifest.index.items,
@@ -110,7 +116,9 @@ def measure(settings: Settings, rate: float | None, report: Report) -> Scale:
             p99_ms=quantile(steady.latency_ms, 0.99),
             degraded_share=steady.degraded_share,
             resident_mib=resident_mib(run.pids()),
-            cpu_ms=spent(before, after, round(at * (STEADY_S + WARM_UP_S))),
+            steady_s=steady_s,
+            control_ms={name: quantile(idle().latency_ms, share) for name, share in TAILS.items()},
+            cpu_ms=spent(before, after, round(at * (steady_s + WARM_UP_S))),
             generator_cpu_ms=steady.generator_cpu_ms,
         )
 

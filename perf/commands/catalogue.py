@@ -16,6 +16,7 @@ def catalogue(
     candidates: Annotated[int | None, typer.Option(min=1, help="items ranked for a request")] = None,
     trees: Annotated[str | None, typer.Option(help="forest of that size instead of the trained one: 100x64")] = None,
     rate: Annotated[float | None, typer.Option(min=0.1, max=1e6, help="requests/s for the latency")] = None,
+    steady: Annotated[float, typer.Option(min=1, help="seconds of the latency")] = 30.0,
     seed: Annotated[int, typer.Option(min=0)] = 1,
     vectors: Annotated[Path | None, typer.Option(help=".npy with item vectors, instead of drawn ones")] = None,
     queries: Annotated[Path | None, typer.Option(help=".npy with queries to tune the index with")] = None,
@@ -43,7 +44,7 @@ def catalogue(
             took = made(target)
             console.print(f"{folder} in {took.seconds:.0f} s, {took.peak_mib / 1024:.1f} GiB at most")
             continue
-        scales.append(measure(target, rate, _report))
+        scales.append(measure(target, rate, _report, steady))
         show([scales[-1].as_row()])
     if scales:
         show([scale.as_row() for scale in scales])

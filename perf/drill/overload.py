@@ -3,22 +3,19 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
 import numpy as np
 
-from deploy.local.processes.ports import free_port
-from deploy.settings import ROOT
+from perf.control import control
 from perf.drill.bench import Bench
 from perf.drill.front import Front
 from perf.drill.report import Drill, Report
-from perf.load import ClosedLoop, OpenLoop, Outcome, Target, drive
+from perf.load import ClosedLoop, OpenLoop, Outcome, drive
 from perf.load.answer import OK
 from perf.load.outcome import Milliseconds, quantile
 
@@ -29,7 +26,6 @@ GOODPUT = 0.8
 REFUSED = (str(int(HTTPStatus.TOO_MANY_REQUESTS)), str(int(HTTPStatus.SERVICE_UNAVAILABLE)))
 REFUSED_P50_MS, REFUSED_P99_MS = 10.0, 50.0
 RECOVERS_S = 10.0
-CONTROL_RATE = 50.0
 HERD_RATE = 80.0
 UPSTREAM = 1.1
 GONE = 60
@@ -41,7 +37,7 @@ def overload(bench: Bench, report: Report) -> None:
     users = bench.users(4000)
     closed = drive(bench.front.target(users), ClosedLoop(clients=CLIENTS, seconds=5.0))
     capacity = closed.answered_per_second
-    with _control(bench) as control, _headers(bench.front, users) as heads:
+    with control(bench.settings.host, SECONDS - 2.0) as beside, _headers(bench.front, users) as heads:
         load = OpenLoop(rate=TIMES * capacity, seconds=SECONDS)
         over = drive(bench.front.target(users), load)
     report.most("recovers_s", bench.front.until_full(bench.users(120), RECOVERS_S), RECOVERS_S)
@@ -54,7 +50,7 @@ def overload(bench: Bench, report: Report) -> None:
     report.least("goodput", over.goodput(), floor)
     report.expect(set(over.statuses) <= {OK, *REFUSED}, f"statuses {over.statuses}")
     report.expect(all(b"\r\nretry-after:" in head.lower() for head in heads), "a refusal had no Retry-After")
-    _refusals(over, control(), report)
+    _refusals(over, beside(), report)
 
 
 def recovery_herd(bench: Bench, report: Report) -> None:
@@ -109,9 +105,9 @@ def _left(outcome: Outcome, rate: float) -> float:
     return max(0.1, (os.cpu_count() or 1) - rate * outcome.generator_cpu_ms / 1000)
 
 
-def _refusals(over: Outcome, control: Outcome, report: Report) -> None:
+def _refusals(over: Outcome, idle: Outcome, report: Report) -> None:
     refused = _latency(over, *REFUSED)
-    beside = _latency(control, OK)
+    beside = _latency(idle, OK)
     report.figures |= {"refused": len(refused), "control_p50_ms": round(quantile(beside, 0.5), 2),
                        "control_p99_ms": round(quantile(beside, 0.99), 2)}  # fmt: skip
     if len(refused):
@@ -126,34 +122,6 @@ def _latency(outcome: Outcome, *statuses: str) -> Milliseconds:
     """From the actual send: a generator that is behind would hide what a refusal takes."""
     chosen = np.array([answer.status in statuses for answer in outcome.answers], bool)[outcome.answer]
     return 1000 * (outcome.done_s - outcome.sent_s)[chosen & np.isfinite(outcome.sent_s)]
-
-
-@contextmanager
-def _control(bench: Bench) -> Iterator[Callable[[], Outcome]]:
-    """A few requests a second to a server that does nothing, meanwhile; what is yielded gives their outcome."""
-    host, port = bench.settings.host, free_port(bench.settings.host)
-    server = subprocess.Popen([sys.executable, "-m", "perf.drill.noop", str(port)], cwd=ROOT)
-    found: list[Outcome] = []
-    target = Target(host=host, port=port, users=["nobody"])
-    thread = threading.Thread(
-        target=lambda: found.append(drive(target, OpenLoop(rate=CONTROL_RATE, seconds=SECONDS - 2.0)))
-    )
-    try:
-        _listens(host, port)
-        thread.start()
-        yield lambda: found[0]
-        thread.join()
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _listens(host: str, port: int) -> None:
-    ends = time.monotonic() + 10.0
-    while time.monotonic() < ends:
-        with suppress(OSError), socket.create_connection((host, port), timeout=1.0):
-            return
-        time.sleep(0.05)
 
 
 @contextmanager
