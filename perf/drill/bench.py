@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
+from typing import cast
 
 import orjson
+from pydantic import SecretStr
 from redis import Redis
 
 from deploy.local.processes.ports import free_port
@@ -18,6 +21,7 @@ from deploy.settings import Settings
 from exporters.publish import restore
 from exporters.server import Server
 from exporters.traffic import TrafficStore
+from feature_repo.served import FIELD, IMPRESSIONS
 from feature_repo.store import connect
 from model_repository.traffic import ServedModel, ServedRelease
 from perf.analyze.statistics import reader
@@ -29,7 +33,9 @@ from perf.users import batches, packed_rows, user_id
 
 USERS = 20_000
 RECOVERY_S = 10.0
-LOG = "impressions.jsonl"
+ADMIN_KEY = "of-the-drills-only"
+SPILL = "impressions.jsonl"
+LOGGED = 5_000  # of the latest impressions are looked at
 SPARE = 60  # users to find out with that everything is well again
 
 
@@ -139,30 +145,24 @@ class Bench:
         return counters.success + counters.fail
 
     def log_line(self, request_id: str, seconds: float = 3.0) -> Json | None:
-        """The impression line of a request, waiting for it a while."""
+        """The impression of a request, waiting for it a while."""
         return self.log_lines({request_id}, seconds).get(request_id)
 
     def log_lines(self, request_ids: set[str], seconds: float = 3.0) -> dict[str, Json]:
-        """Impression lines by request id, those that came in time."""
-        file, ends = self.settings.logs / LOG, time.monotonic() + seconds
+        """Impressions by request id, those that were logged in time."""
+        ends = time.monotonic() + seconds
         while True:
-            lines = [one for one in map(_parsed, file.read_bytes().splitlines()) if one]
-            found = {one["request_id"]: one for one in lines if one.get("request_id") in request_ids}
+            entries = cast(list[tuple[bytes, dict[bytes, bytes]]], self.redis.xrevrange(IMPRESSIONS, count=LOGGED))
+            logged = [orjson.loads(entry[FIELD]) for _, entry in entries]
+            found = {one["request_id"]: one for one in logged if one.get("request_id") in request_ids}
             if len(found) == len(request_ids) or time.monotonic() > ends:
                 return found
             time.sleep(0.1)
 
-    def torn_lines(self) -> int:
-        """Lines of the impression log that are not JSON."""
-        return sum(_parsed(line) is None for line in (self.settings.logs / LOG).read_bytes().splitlines())
-
-
-def _parsed(line: bytes) -> Json | None:
-    try:
-        value: Json = orjson.loads(line)
-    except orjson.JSONDecodeError:  # a torn line
-        return None
-    return value
+    @property
+    def spill(self) -> Path:
+        """The file that the impression log goes to while Redis takes nothing."""
+        return self.settings.logs / SPILL
 
 
 def _as_new(store: Redis, settings: Settings) -> None:
@@ -176,6 +176,7 @@ def _as_new(store: Redis, settings: Settings) -> None:
 @contextmanager
 def bench(settings: Settings) -> Iterator[Bench]:
     """A stack on the workspace's newest release with made-up users; stopped with the block."""
+    settings = settings.model_copy(update={"admin_key": SecretStr(ADMIN_KEY)})
     with serving(settings, users=USERS) as run, ExitStack() as opened:
         store = opened.enter_context(connect(settings))
         _as_new(store, settings)

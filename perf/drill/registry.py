@@ -1,12 +1,13 @@
 """Every drill, in the order in which they run: what restarts servers comes last."""
 
-from perf.drill import data, inputs, overload, process, redis, triton
+from perf.drill import data, inputs, overlay, overload, process, redis, triton
 from perf.drill.report import Drill
 from perf.errors import PerfError
 
 ALL: tuple[Drill, ...] = (
     *data.DRILLS,
     *inputs.DRILLS,
+    *overlay.DRILLS,
     *redis.DRILLS,
     *overload.DRILLS,
     *process.DRILLS,

@@ -36,6 +36,6 @@ def test_only_sampled_calls_have_spans(tmp_path: Path) -> None:
                 assert time.monotonic() < give_up
                 time.sleep(0.05)
     assert {span.trace_id.hex() for span in collector.spans} == {TRACE_ID}
-    (root,) = [span for span in collector.spans if span.parent_span_id.hex() == SPAN_ID]
+    root = next(span for span in collector.spans if span.parent_span_id.hex() == SPAN_ID)
     assert root.name == "InferRequest"
     assert {span.name for span in collector.spans} >= {"InferRequest", "echo", "compute"}
