@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from perf.catalogue.forest import Trees
 
-STAGES = ("ranker", "retrieval", "item_features", "whole_path")
+STAGES = ("ranker", "retrieval", "item_features", "triton_call", "whole_path")
 DEFAULT_ITEMS, FULL_ITEMS = 200_000, 1_000_000
 
 

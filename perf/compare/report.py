@@ -53,6 +53,7 @@ def tables(document: Document) -> dict[str, list[Row]]:
         "whole_path": ("Whole path, saturated", whole_path_rows),
         "ranker": ("Ranker, one request", lambda r: speed_rows(r, r["served"], "engine")),
         "item_features": ("Item features, one request", lambda r: speed_rows(r, "resident", "store")),
+        "triton_call": ("A call to Triton, the caller's CPU", lambda r: speed_rows(r, r["ours"], "client")),
         "retrieval": ("Retrieval, one thread", retrieval_rows),
     }
     return {title: make(document[stage]) for stage, (title, make) in makers.items() if stage in document}
@@ -74,6 +75,7 @@ def plot(document: Document, path: Path) -> None:
         "whole_path": ("full answers per second", TRIDENT),
         "ranker": ("ranker, ms per request", document.get("ranker", {}).get("served", "")),
         "item_features": ("item features, ms per request", "resident"),
+        "triton_call": ("a call to Triton, ms of the caller's CPU", document.get("triton_call", {}).get("ours", "")),
         "retrieval": ("queries per second, one thread", "served"),
     }
     drawn = {stage: panel for stage, panel in panels.items() if stage in document}

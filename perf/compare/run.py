@@ -8,7 +8,7 @@ from deploy.local.runtime import RedisServer, Stack
 from deploy.local.serve import platform
 from deploy.settings import Settings
 from perf.catalogue.make import catalogue_settings, make
-from perf.compare import item_features, ranker, retrieval, whole_path
+from perf.compare import item_features, ranker, retrieval, triton_call, whole_path
 from perf.compare.plan import STAGES, Plan
 from perf.console import console
 from perf.errors import PerfError
@@ -40,6 +40,7 @@ def _compare(settings: Settings, plan: Plan) -> dict[str, object]:
         "ranker": lambda: ranker.measure(target),
         "retrieval": lambda: retrieval.measure(target),
         "item_features": lambda: _item_features(target),
+        "triton_call": lambda: triton_call.measure(target),
         "whole_path": lambda: whole_path.measure(target, plan),
     }
     measured: dict[str, object] = {}

@@ -82,7 +82,7 @@ def test_show_tells_one_release(settings: Settings) -> None:
 
 
 def test_verify_says_how_many_files(settings: Settings) -> None:
-    assert document("verify", "1") == {"release": 1, "files": 8}
+    assert document("verify", "1") == {"release": 1, "files": 9}
     (settings.releases / "1" / "ranker" / "more.npy").write_bytes(b"")
     with pytest.raises(ManifestError, match=r"more\.npy is not in the manifest"):
         run("verify", "1")
