@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
 ]  # fmt: skip
 REQUEST, SHOWN, CLICKED = "closed-loop", 12, 4
+USER = 77  # of whom no other test asks
 
 
 def serve_and_click(settings: Settings, api: httpx.Client, user: str) -> list[str]:
@@ -73,7 +74,7 @@ def test_what_was_served_and_clicked_is_what_training_learns_from(
     from training.pipeline.features import features
     from training.validation.validate import validate
 
-    user = pq.read_table(settings.tables / "users")["user_id"][0].as_py()
+    user = pq.read_table(settings.tables / "users")["user_id"][USER].as_py()
     shown = serve_and_click(settings, api, user)
     collect(retraining, once=True, everything=False, beat_s=1, stop=Stop())
     source = Source(name="sample", has_impressions=True, as_of=datetime.now(UTC) - timedelta(days=1))

@@ -116,8 +116,8 @@ def files(folder: Path) -> dict[str, tuple[int, int]]:
 def dumped(settings: Settings) -> dict[str, bytes]:
     """Every value in Redis but the heartbeats, which go on by themselves."""
     with redis.Redis.from_url(settings.redis_url) as store:
-        keys = [key for key in store.scan_iter(count=1000) if not key.decode().startswith(HEARTBEATS)]
-        return {key.decode(): store.dump(key) for key in keys}
+        keys = [key for key in store.scan_iter(count=1000) if not key.startswith(HEARTBEATS.encode())]
+        return {key.decode("latin-1"): store.dump(key) for key in keys}  # some end in a digest
 
 
 def embedding_lookups(api: httpx.Client) -> dict[str, float]:

@@ -141,6 +141,8 @@ def document() -> dict[str, object]:
         "ranker": speeds | {"served": "ours", "samples": samples, "missing": {"gone": "no compiler"}},
         "item_features": {"resident": 0.1, "feast": 100.0, "speedup": {"feast": [1000.0, 900.0, 1100.0]},
                           "samples": {"feast": [100.0], "resident": [0.1]}},
+        "triton_call": {"ours": "http2", "http2": 0.1, "grpc.aio": 0.3, "speedup": {"grpc.aio": [3.0, 2.9, 3.1]},
+                        "samples": {"grpc.aio": [0.3], "http2": [0.1]}},
         "retrieval": index | {"index": "ivf", "k": 500, "peers": {"flat": index},
                               "samples": {"served": [100.0], "flat": [50.0]}},
     }  # fmt: skip
@@ -165,4 +167,4 @@ def test_the_picture_has_a_panel_for_each_stage(tmp_path: Path) -> None:
     plot({"ranker": document()["ranker"]}, tmp_path / "one.png")
     heads = [(tmp_path / name).read_bytes()[:24] for name in ("all.png", "one.png")]
     widths = [int.from_bytes(head[16:20], "big") for head in heads]
-    assert widths[0] == 4 * widths[1]
+    assert widths[0] == 5 * widths[1]
