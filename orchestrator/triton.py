@@ -98,6 +98,8 @@ class TritonClient:
 
     async def _connect(self) -> Http2:
         host, _, port = self.target.rpartition(":")
+        if not host or not port.isdigit():
+            raise UnavailableError(f"{self.target!r} is not host:port")
         async with asyncio.timeout(CONNECT_S):
             loop = asyncio.get_running_loop()
             _, wire = await loop.create_connection(lambda: Http2(self._message_bytes), host.strip("[]"), int(port))

@@ -199,6 +199,15 @@ async def test_nobody_there_is_unavailable():
     await client.close()
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("target", ["", "nowhere", ":8001", "127.0.0.1:", "127.0.0.1:http", "no.such.host.invalid:1"])
+async def test_a_target_that_leads_nowhere_is_unavailable(target: str):
+    client = TritonClient(target)
+    with pytest.raises((UnavailableError, LateError)):
+        await client.infer(TOWER, inputs_of(TOWER), 2.0)
+    await client.close()
+
+
 async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():
