@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -64,5 +65,6 @@ def test_every_table_is_the_same(workspaces: tuple[Settings, Settings], name: st
 
 def _read(folder: Path, keys: list[str]) -> pd.DataFrame:
     table = pd.read_parquet(folder).sort_values(keys, ignore_index=True)
-    lists = [name for name in table if table[name].dtype == object and len(table) and hasattr(table[name][0], "tolist")]
-    return table.assign(**{name: [tuple(value) for value in table[name]] for name in lists})
+    for name in table.select_dtypes(object):
+        table[name] = [tuple(value) if isinstance(value, np.ndarray) else value for value in table[name]]
+    return table
