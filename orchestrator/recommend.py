@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 
 from feature_repo.context import context_array
-from feature_repo.schema import SCHEMA, country_code
+from feature_repo.schema import country_code
 from feature_repo.vectors import item_key
 from model_repository.contract import OBJECTIVES
 from orchestrator import rules
@@ -35,7 +35,6 @@ from orchestrator.withdrawn import WithdrawnFollower
 DIGITS = 6  # of scores in the answer
 NO_VARIANT = "none"
 UNRANKED: frozenset[Level] = frozenset({"L2", "L3", "L4"})
-CONTEXT_COUNTRY, CONTEXT_LANGUAGE = SCHEMA.offset("context_country"), SCHEMA.offset("context_language")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """A release as a request needs it: its calls, prepared once."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from model_repository import contract
 from model_repository.traffic import ServedModel, ServedRelease
@@ -12,7 +13,19 @@ RECOMMEND_OUTPUTS = tuple(t for t in contract.RECOMMEND.outputs if t.name != con
 CANDIDATE_OUTPUTS = tuple(t for t in contract.CANDIDATE_SEARCH.outputs if t.name != contract.ITEM_FEATURES.name)
 
 
-def embedding_prefix(served: ServedRelease) -> str:
+class Towered(Protocol):
+    """Whatever names a tower and a feature schema: a record's release, a manifest."""
+
+    @property
+    def tower_digest(self) -> str:
+        """Of both towers' files."""
+
+    @property
+    def schema_hash(self) -> str:
+        """Of the features."""
+
+
+def embedding_prefix(served: Towered) -> str:
     """What the Redis keys of a tower's user embeddings begin with; the user's id follows."""
     return f"embedding:{served.tower_digest}:{served.schema_hash}:"
 

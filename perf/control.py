@@ -16,6 +16,7 @@ from typing import cast
 
 import uvloop
 
+from deploy.local.processes.ports import free_port
 from deploy.settings import ROOT
 from perf.load import OpenLoop, Outcome, Target, drive
 
@@ -46,7 +47,7 @@ async def serve(port: int) -> None:
 @contextmanager
 def control(host: str, seconds: float, rate: float = RATE) -> Iterator[Callable[[], Outcome]]:
     """A few requests a second to a server that does nothing, for so long; after the block, their outcome."""
-    port = _free_port(host)
+    port = free_port(host)
     server = subprocess.Popen([sys.executable, "-m", "perf.control", str(port)], cwd=ROOT)
     found: list[Outcome] = []
     target, load = Target(host=host, port=port, users=["nobody"]), OpenLoop(rate=rate, seconds=seconds)
@@ -59,12 +60,6 @@ def control(host: str, seconds: float, rate: float = RATE) -> Iterator[Callable[
     finally:
         server.terminate()
         server.wait()
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as one:
-        one.bind((host, 0))
-        return int(one.getsockname()[1])
 
 
 def _listens(host: str, port: int) -> None:

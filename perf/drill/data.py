@@ -9,6 +9,7 @@ from feature_repo.rows import UserRow, marker_key, pack_user_row, unpack_user_ro
 from feature_repo.schema import SCHEMA
 from feature_repo.vectors import USER_DEFAULTS
 from model_repository.contract import EMBEDDING_WIDTH
+from orchestrator.release import embedding_prefix
 from orchestrator.traffic import read_marker
 from perf.drill.bench import Bench
 from perf.drill.front import K, item_ids, level, reasons
@@ -110,7 +111,7 @@ def poisoned_cache(bench: Bench, report: Report) -> None:
     """Cached embeddings of another width, not finite, or of another tower: each a miss, the answer is as without."""
     plain = bench.users(1)[0]
     row, expected = _row(bench, plain), item_ids(bench.front.ask(plain))
-    prefix = _embedding_prefix(bench)
+    prefix = embedding_prefix(bench.served())
     wrong = np.full(EMBEDDING_WIDTH, np.nan, np.float32)
     stranger = np.ones(EMBEDDING_WIDTH, np.float32) * np.resize([1, -1], EMBEDDING_WIDTH)
     poison = {
@@ -163,8 +164,3 @@ def _older(bench: Bench) -> float:
 
 def _broken_values(bench: Bench, feature: str) -> float:
     return bench.front.metric("feature_values_imputed_total", feature=feature)
-
-
-def _embedding_prefix(bench: Bench) -> str:
-    served = bench.served()
-    return f"embedding:{served.tower_digest}:{served.schema_hash}:"

@@ -23,8 +23,10 @@ from feature_repo.rows import UserRow, display_key, unpack_user_row, user_key
 from feature_repo.vectors import NO_HISTORY, Floats, Ints, cold_user
 from model_repository.contract import ASSEMBLE, OBJECTIVES, USER_TOWER
 from orchestrator import rules
+from orchestrator.asked import CONTEXT_COUNTRY, CONTEXT_LANGUAGE
 from orchestrator.policy import Policy
-from orchestrator.recommend import CONTEXT_COUNTRY, CONTEXT_LANGUAGE, DIGITS
+from orchestrator.recommend import DIGITS
+from orchestrator.release import embedding_prefix
 from orchestrator.rules import Candidates
 from orchestrator.schemas import MOST_ITEMS
 from orchestrator.stored import shown_key
@@ -145,7 +147,7 @@ class FlatCatalogue:
 
 def embedding_key(manifest: Manifest, user_id: str) -> str:
     """Redis key of a cached user embedding, the orchestrator's own."""
-    return f"embedding:{manifest.tower_digest}:{manifest.schema_hash}:{user_id}"
+    return embedding_prefix(manifest) + user_id
 
 
 def _context(user: UserRow) -> Floats:
