@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from feature_repo.schema import country_code
+from feature_repo.vectors import item_key
 from model_repository.traffic import TRAFFIC_KEY
 from orchestrator.answers import Kept, answer_key
 from orchestrator.errors import UnavailableError
@@ -129,3 +130,13 @@ async def test_nothing_is_kept_of_users_that_nobody_knows(running: Running):
 def test_a_kept_list_keeps_ids_that_are_not_ascii():
     kept = Kept(release=1, country=country_code("DE"), items=(("žluťoučký", 3.0), ("b", 1.0)))
     assert [raw.decode() for raw in kept.candidates().ids.tolist()] == ["žluťoučký", "b"]
+
+
+async def test_l3_obeys_regions_that_changed_since(running: Running):
+    await answered_before(running)
+    await forget_shown(running)
+    running.service.popular.limits[item_key(fake_id(0))] = frozenset({country_code("DE")})
+    assert fake_id(0) not in item_ids(await running.recommend())
+    await forget_shown(running)
+    running.service.popular.limits[item_key(fake_id(0))] = frozenset()
+    assert fake_id(0) in item_ids(await running.recommend())

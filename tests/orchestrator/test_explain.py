@@ -111,6 +111,14 @@ async def test_each_rule_says_what_it_hid(running: Running) -> None:
     assert found["items"][0]["rank_by_score"] == 1
 
 
+async def test_what_is_withdrawn_is_not_eligible(running: Running) -> None:
+    running.service.recommender.withdrawn.keys = np.array([item_key(fake_id(0))], np.int64)
+    body = await explain(running)
+    assert body["explanation"]["eligible"] == CANDIDATES - 1
+    assert body["items"][0]["item_id"] == fake_id(1)
+    assert body["explanation"]["items"][0]["rank_by_score"] == 1
+
+
 async def test_the_spread_says_whom_it_moved(running: Running) -> None:
     def alter(call: Call, arrays: Arrays) -> Arrays:
         del call

@@ -19,6 +19,22 @@ from tests.orchestrator.conftest import Running, World, packed, patient, user_ro
 pytestmark = pytest.mark.anyio
 
 
+async def test_hot_routes_pass_no_middleware(running: Running):
+    """They are found before anything else of FastAPI, which serves the others."""
+
+    async def refuse(*_: object) -> None:
+        raise AssertionError("a middleware was asked")
+
+    app = assemble(running.service)
+    app.middleware_stack = refuse
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        assert (await http.get("/recommend?user_id=a")).status_code == 200
+        assert (await http.post("/v1/recommend", json={"user_id": "a"})).status_code == 200
+        with pytest.raises(AssertionError, match="middleware"):
+            await http.get("/healthz")
+
+
 async def test_impressions_are_logged_one_line_each(running: Running):
     await running.recommend("line\u00e9", num_items=2)
     await running.service.log.flush()
