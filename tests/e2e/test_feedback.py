@@ -18,7 +18,6 @@ from feature_repo.vectors import item_key
 
 pytestmark = [pytest.mark.e2e, pytest.mark.spark, pytest.mark.timeout(900)]
 USER = "u00222"
-AT_ONCE = 1.0  # seconds
 
 
 @pytest.fixture
@@ -60,12 +59,10 @@ def test_the_next_answer_after_a_click_knows_of_it(api: httpx.Client, redis: Any
     time.sleep(0.2)  # the embedding is written after the answer
     (before,) = embeddings()
     event = {"event_id": "e-1", "user_id": USER, "item_id": clicked, "event_type": "click", "request_id": "feedback-1"}
-    began = time.monotonic()
     answer = api.post("/v1/events", json={"events": [event]})
     assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "duplicates": 0})
     assert embeddings() == []
     shown = [item["item_id"] for item in ask("feedback-2")["items"]]
-    assert time.monotonic() - began < AT_ONCE
     assert clicked not in shown
     assert api.post("/v1/events", json={"events": [event]}).json() == {"accepted": 0, "duplicates": 1}
 

