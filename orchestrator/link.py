@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
@@ -11,6 +12,7 @@ import structlog
 from orchestrator.errors import LateError, StageError, UnavailableError
 
 BACKOFF_S = (0.05, 1.0)  # first and longest pause between connection attempts
+SETTLED_S = 1.0  # a connection that lasts less is no better than none: a proxy takes it, and nobody is behind
 log = structlog.get_logger(__name__)
 
 
@@ -72,16 +74,23 @@ class Link(Generic[W]):
     async def _keep(self) -> None:
         pause = BACKOFF_S[0]
         while True:
-            try:
-                self._wire = await self._connect()
-            except (StageError, OSError, TimeoutError):
-                self._tried.set()
+            if await self._kept() > SETTLED_S:
+                pause = BACKOFF_S[0]
+            else:
                 await asyncio.sleep(pause * random.uniform(0.75, 1.25))
                 pause = min(2 * pause, BACKOFF_S[1])
-                continue
-            if self._tried.is_set():
-                log.info(f"{self._name}_back")
+
+    async def _kept(self) -> float:
+        """Connect once. Seconds for which the connection stood."""
+        try:
+            self._wire = await self._connect()
+        except (StageError, OSError, TimeoutError):
             self._tried.set()
-            pause = BACKOFF_S[0]
-            await asyncio.wait([self._wire.over])
-            log.warning(f"{self._name}_lost")
+            return 0.0
+        if self._tried.is_set():
+            log.info(f"{self._name}_back")
+        self._tried.set()
+        began = time.monotonic()
+        await asyncio.wait([self._wire.over])
+        log.warning(f"{self._name}_lost")
+        return time.monotonic() - began
