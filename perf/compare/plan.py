@@ -4,25 +4,28 @@ from dataclasses import dataclass
 
 from perf.catalogue.forest import Trees
 
-STAGES = ("ranker", "retrieval", "item_features", "triton_call", "whole_path")
-DEFAULT_ITEMS, FULL_ITEMS = 200_000, 1_000_000
+COMPARED = ("ranker", "retrieval", "item_features", "triton_call", "whole_path")
+STAGES = (*COMPARED, "scale")  # the last one compares nobody: how much Trident carries, and how evenly
+DEFAULT_ITEMS, FULL_ITEMS, FULL_TREES = 200_000, 1_000_000, "100x64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A catalogue of `items`; turns of `seconds`, `rounds` of them, by so many of `clients` as serve a server best.
 
-    Latency is measured at `load` of the capacity; `users` ask with their embeddings cached, `strangers` without.
+    Latency is measured at `load` of the capacity; `users` ask with their embeddings cached, `strangers` without. The
+    stage `scale` does so for `steady_s`.
     """
 
     items: int = DEFAULT_ITEMS
     trees: Trees | None = None
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = COMPARED
     rounds: int = 5
     seconds: float = 6.0
     clients: tuple[int, ...] = (4, 8, 16)
     load: float = 0.6
     latency_seconds: float = 15.0
+    steady_s: float = 300.0
     users: int = 20_000
     strangers: int = 10_000
 

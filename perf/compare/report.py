@@ -47,6 +47,23 @@ def retrieval_rows(result: Document) -> list[Row]:
     ]
 
 
+def scale_rows(result: Document) -> list[Row]:
+    """One row: how much is carried, and how evenly."""
+    control = result["control_ms"]
+    return [
+        {
+            "items": result["items"],
+            "full answers/s, saturated": round(result["saturation"]),
+            "requests/s at p99 < 100 ms": round(result["knee"]),
+            "at": round(result["rate"]),
+            "p50 ms": round(result["p50_ms"], 1),
+            "p99 ms": round(result["p99_ms"], 1),
+            "p99 ÷ p50": round(result["p99_ms"] / result["p50_ms"], 1),
+            "control p50, p99 ms": f"{control['p50']:.2f}, {control['p99']:.2f}",
+        }
+    ]
+
+
 def tables(document: Document) -> dict[str, list[Row]]:
     """Rows by title, of the stages that were measured."""
     makers = {
@@ -55,6 +72,7 @@ def tables(document: Document) -> dict[str, list[Row]]:
         "item_features": ("Item features, one request", lambda r: speed_rows(r, "resident", "store")),
         "triton_call": ("A call to Triton, the caller's CPU", lambda r: speed_rows(r, r["ours"], "client")),
         "retrieval": ("Retrieval, one thread", retrieval_rows),
+        "scale": ("What Trident carries", scale_rows),
     }
     return {title: make(document[stage]) for stage, (title, make) in makers.items() if stage in document}
 

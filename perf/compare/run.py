@@ -8,6 +8,7 @@ from deploy.local.runtime import RedisServer, Stack
 from deploy.local.serve import platform
 from deploy.settings import Settings
 from perf.catalogue.make import catalogue_settings, make
+from perf.catalogue.measure import measure
 from perf.compare import item_features, ranker, retrieval, triton_call, whole_path
 from perf.compare.plan import STAGES, Plan
 from perf.console import console
@@ -42,6 +43,7 @@ def _compare(settings: Settings, plan: Plan) -> dict[str, object]:
         "item_features": lambda: _item_features(target),
         "triton_call": lambda: triton_call.measure(target),
         "whole_path": lambda: whole_path.measure(target, plan),
+        "scale": lambda: measure(target, None, _say, plan.steady_s).as_dict(),
     }
     measured: dict[str, object] = {}
     for name in STAGES:

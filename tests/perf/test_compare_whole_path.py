@@ -145,6 +145,8 @@ def document() -> dict[str, object]:
                         "samples": {"grpc.aio": [0.3], "http2": [0.1]}},
         "retrieval": index | {"index": "ivf", "k": 500, "peers": {"flat": index},
                               "samples": {"served": [100.0], "flat": [50.0]}},
+        "scale": {"items": 9, "saturation": 600.0, "knee": 550.0, "rate": 330.0, "p50_ms": 5.0, "p99_ms": 15.04,
+                  "control_ms": {"p50": 0.2, "p99": 1.5}},
     }  # fmt: skip
 
 
@@ -155,6 +157,7 @@ def test_the_report_names_everybody_with_the_spread_and_what_is_missing() -> Non
     assert "| trident | 600.0 |  | 4.5 | 12.5 | 1.00 % |" in text
     assert "| gone | – | no compiler |" in text
     assert "| served (ivf) | 9 | 0.96 | 100.0 |" in text
+    assert "| 9 | 600 | 550 | 330 | 5.0 | 15.0 | 3.0 | 0.20, 1.50 |" in text
 
 
 def test_the_report_leaves_out_what_was_not_measured() -> None:
