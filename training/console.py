@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from deploy.settings import Settings, SettingsError, load_settings
-from training.errors import DataError
+from training.errors import BusyError, DataError
 from training.progress import stage
 
 TALKING = ("train", "challenger", "daily", "collect")  # say themselves how far they are
@@ -30,7 +30,7 @@ def run(
     try:
         with nullcontext() if name in TALKING else stage(name):
             result = work(settings())
-    except DataError as error:
+    except (DataError, BusyError) as error:
         _stop(error, error.exit_code)
     except SettingsError as error:
         _stop(error, 2)

@@ -11,6 +11,7 @@ from training.adapters import beauty, deskdrop, files, lastfm, movielens, tafeng
 from training.adapters.canonical import write_raw
 from training.adapters.source import Source
 from training.errors import DataError
+from training.pipeline.turn import writing
 from training.sample import SOURCE as SAMPLE
 from training.sample import generate
 from training.sample.truth import FILE as TRUTH_FILE
@@ -28,14 +29,16 @@ ADAPTERS: dict[str, Adapter] = {
 def ingest(
     settings: Settings, full: bool = False, overlap: int = files.OVERLAP, served: bool | None = None
 ) -> dict[str, Any]:
-    """Write settings.raw from the configured source; returns rows by table. Raises DataError, then nothing changed.
+    """Write settings.raw from the configured source; returns rows by table. Raises DataError or BusyError, then
+    nothing changed.
 
     Only source `files` is incremental and looks at `full` and `overlap`; the others are read whole. What serving logged
     comes with it where it is `served`: by default with `files`, which is alive. The others stand still at a moment
     long ago, and the log of today would lie beyond their windows.
     """
     merge = _log(settings, settings.source == files.NAME if served is None else served)
-    rows = _read(settings, full, overlap, merge)
+    with writing(settings):
+        rows = _read(settings, full, overlap, merge)
     return rows | ({} if merge is None else merge.told())
 
 
