@@ -75,6 +75,19 @@ class Load:
             time.sleep(0.02)
         return found
 
+    def whole(self, since: float, seconds: float, streak: int = 10) -> float:
+        """Seconds after `since` until the first of so many full answers in a row, waiting for them at most so long."""
+        ends = time.monotonic() + seconds
+        while True:
+            row: list[Seen] = []
+            for one in [one for one in list(self.seen) if one.at >= since]:
+                row = [*row, one] if one.full else []
+                if len(row) == streak:
+                    return row[0].at - since
+            if time.monotonic() > ends:
+                return float("inf")
+            time.sleep(0.05)
+
     def between(self, start: float, end: float) -> list[Seen]:
         """Answers that came in [start, end)."""
         return [one for one in self.seen if start <= one.at < end]
