@@ -7,7 +7,7 @@ that hangs costs one request in its queue.
 import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -28,6 +28,13 @@ class Question:
     warmed: bool
 
 
+class Counts(NamedTuple):
+    """Inferences of a version so far, whoever asked."""
+
+    answered: int
+    failed: int
+
+
 class Asker:
     """One server. `replies` yields what came back since: (version, token, None or Triton's error)."""
 
@@ -37,10 +44,13 @@ class Asker:
         self._replies: queue.SimpleQueue[tuple[ServedModel, int, str | None]] = queue.SimpleQueue()
         self._questions: dict[ServedModel, Question | None] = {}
 
-    def counts(self) -> dict[ServedModel, int]:
-        """Successful inferences so far of every version that is loaded. Raises ServerError."""
+    def counts(self) -> dict[ServedModel, Counts]:
+        """Of every version that is loaded. Raises ServerError."""
         statistics = self._call(self._client.get_inference_statistics)
-        return {(one.name, int(one.version)): one.inference_stats.success.count for one in statistics.model_stats}
+        return {
+            (one.name, int(one.version)): Counts(one.inference_stats.success.count, one.inference_stats.fail.count)
+            for one in statistics.model_stats
+        }
 
     def question(self, served: ServedModel) -> Question | None:
         """What to ask it; None for an ensemble, whose parts are asked. Raises ServerError."""

@@ -2,7 +2,8 @@
 
 Triton gives up on a python stub that gave no sign of life for a second, dead or hung, and says so in the answer; the
 model stays READY all the same. A stub may also hang and still give signs of life: then nothing comes back at all.
-Neither may be taken for a crowd. A model that answered *anybody* since it was asked is well, however late; a refusal
+A question may also wait behind others that fail one by one, a second each.
+None of this may be taken for a crowd. A model that answered *anybody* since it was asked is well, however late; a refusal
 (queue full, deadline) says nothing; and silence counts only while other models of the same server answer.
 """
 
@@ -13,6 +14,7 @@ from typing import Literal
 Verdict = Literal["well", "dead", "hung", "unknown"]
 
 DEATHS = 2  # answers in a row that name a dead stub
+FAILURES, FAILING_S = 2, 2.0  # looks that found failures and no success while a question waits, and since when it does
 SILENT_S = 5.0  # without any answer, though others were answered
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0  # between two reloads of one version
 CALM_S = 60.0  # well for so long: the next reload is a first one again
@@ -33,15 +35,19 @@ class Health:
     progressed_at: float | None = None
     asked_at: float | None = None  # the canary question that is out
     deaths: int = 0
+    failed: int = 0  # Triton's count of failures
+    failures: int = 0  # looks that found more of them since the question was sent
 
-    def looked(self, answered: int, now: float) -> None:
+    def looked(self, answered: int, failed: int, now: float) -> None:
         """A look at Triton's counters; a count that fell is that of a fresh instance."""
+        if failed != self.failed:
+            self.failed, self.failures = failed, self.failures + 1
         if answered != self.answered:
-            self.answered, self.progressed_at, self.deaths = answered, now, 0
+            self.answered, self.progressed_at, self.deaths, self.failures = answered, now, 0, 0
 
     def asked(self, now: float) -> None:
         """A canary question was sent."""
-        self.asked_at = now
+        self.asked_at, self.failures = now, 0
 
     def replied(self, error: str | None) -> None:
         """It came back."""
@@ -57,7 +63,10 @@ class Health:
             return "well" if self.deaths == 0 and self.progressed_at is not None else "unknown"
         if self.progressed_at is not None and self.progressed_at > self.asked_at:
             return "well"
-        return "hung" if vouched and now - self.asked_at >= SILENT_S else "unknown"
+        waits_s = now - self.asked_at
+        if vouched and self.failures >= FAILURES and waits_s >= FAILING_S:
+            return "dead"
+        return "hung" if vouched and waits_s >= SILENT_S else "unknown"
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import structlog
 from deploy.settings import Settings
 from exporters.errors import BusyError, ExportError, ServerError
 from exporters.server import Server
-from exporters.watchdog.ask import Asker
+from exporters.watchdog.ask import Asker, Counts
 from exporters.watchdog.judge import Health, Reloads, Verdict
 from exporters.watchdog.mend import refill, reload_version
 from exporters.watchdog.telemetry import ANSWERS, LAST_LOOK, REFILLS, RELOADS, WELL
@@ -66,13 +66,14 @@ class Watchdog:
             return
         LAST_LOOK.set_to_current_time()
 
-    def _look(self, counts: dict[ServedModel, int]) -> None:
+    def _look(self, counts: dict[ServedModel, Counts]) -> None:
         now = time.monotonic()
         self._fill(bool(counts), now)
         for gone in set(self._watched) - set(counts):
             self._drop(gone)
         for served, count in counts.items():
-            self._watched.setdefault(served, Watched(Health(answered=count))).health.looked(count, now)
+            one = self._watched.setdefault(served, Watched(Health(answered=count.answered, failed=count.failed)))
+            one.health.looked(*count, now)
         self._take_replies()
         for served in counts:
             self._ask(served, now)
@@ -154,5 +155,6 @@ class Watchdog:
         WELL.remove(*map(str, served))
 
     def _forget(self) -> None:
+        self._empty_since = None
         for served in list(self._watched):
             self._drop(served)

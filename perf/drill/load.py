@@ -28,6 +28,7 @@ class Seen:
     at: float
     level: str
     reasons: tuple[str, ...]
+    variant: str = ""
 
     @property
     def full(self) -> bool:
@@ -49,7 +50,8 @@ class Load:
     def check(self, _: int, answer: Answer, body: bytes) -> bool:
         """For the target: note what the answer says, and whether it has all its items."""
         said = orjson.loads(body)
-        self.seen.append(Seen(time.monotonic(), answer.level, tuple((said["degraded"] or {}).get("reasons", ()))))
+        why = tuple((said["degraded"] or {}).get("reasons", ()))
+        self.seen.append(Seen(time.monotonic(), answer.level, why, said["variant"]))
         return len(said["items"]) == self._target.items
 
     def __enter__(self) -> Self:

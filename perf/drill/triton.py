@@ -148,7 +148,7 @@ def _until_mended(bench: Bench, load: Load, model: str, number: signal.Signals, 
     others = Server(bench.settings.triton_url)
     ready = {name for name, version in others.loaded() if others.ready(name, version)}
     report.expect("user_tower" in ready, "the other models are gone")
-    report.most("whole_s", load.whole(began + degraded, WHOLE_S) + degraded, WHOLE_S)
+    report.most("closes_s", load.whole(began + degraded, WHOLE_S) + degraded, WHOLE_S)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)  # one that was left would go on now, and Triton abort

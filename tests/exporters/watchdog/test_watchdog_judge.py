@@ -32,7 +32,7 @@ def test_a_stub_is_dead_after_two_answers_that_say_so_and_nobody_was_answered_be
         health.replied(DEAD)
     assert health.verdict(2.0, vouched=False) == "dead"
 
-    health.looked(answered=1, now=3.0)  # the old process answered somebody after all
+    health.looked(answered=1, failed=0, now=3.0)  # the old process answered somebody after all
     assert health.verdict(3.0, vouched=True) == "well"
 
 
@@ -43,8 +43,22 @@ def test_a_crowd_is_no_death() -> None:
         health.replied("Exceeds maximum queue size")
     assert health.verdict(60.0, vouched=True) == "unknown"
     health.asked(60.0)
-    health.looked(answered=11, now=60.0 + 20 * SILENT_S)  # ours is still in the queue, somebody else's was answered
+    health.looked(
+        answered=11, failed=60, now=60.0 + 20 * SILENT_S
+    )  # ours is still in the queue, somebody else's was answered
     assert health.verdict(60.0 + 20 * SILENT_S, vouched=True) == "well"
+
+
+def test_a_question_behind_others_that_all_fail_need_not_come_back() -> None:
+    health = Health()
+    health.asked(10.0)
+    health.looked(answered=0, failed=1, now=11.0)
+    assert health.verdict(12.5, vouched=True) == "unknown"
+    health.looked(answered=0, failed=2, now=12.0)
+    assert health.verdict(12.5, vouched=False) == "unknown"
+    assert health.verdict(12.5, vouched=True) == "dead"
+    health.looked(answered=1, failed=3, now=13.0)  # a crowd: some are refused, some are answered
+    assert health.verdict(13.0, vouched=True) == "well"
 
 
 def test_silence_is_a_hang_only_where_others_are_answered() -> None:
@@ -53,13 +67,13 @@ def test_silence_is_a_hang_only_where_others_are_answered() -> None:
     assert health.verdict(10.0 + SILENT_S - 0.1, vouched=True) == "unknown"
     assert health.verdict(10.0 + SILENT_S, vouched=False) == "unknown"  # the server or the machine stands still
     assert health.verdict(10.0 + SILENT_S, vouched=True) == "hung"
-    health.looked(answered=1, now=17.0)
+    health.looked(answered=1, failed=0, now=17.0)
     assert health.verdict(18.0, vouched=True) == "well"
 
 
 def test_an_answer_of_before_the_question_is_no_alibi() -> None:
     health = Health()
-    health.looked(answered=5, now=9.0)
+    health.looked(answered=5, failed=0, now=9.0)
     health.asked(10.0)
     assert health.verdict(10.0 + SILENT_S, vouched=True) == "hung"
 
