@@ -3,8 +3,9 @@
 Triton gives up on a python stub that gave no sign of life for a second, dead or hung, and says so in the answer; the
 model stays READY all the same. A stub may also hang and still give signs of life: then nothing comes back at all.
 A question may also wait behind others that fail one by one, a second each.
-None of this may be taken for a crowd. A model that answered *anybody* since it was asked is well, however late; a refusal
-(queue full, deadline) says nothing; and silence counts only while other models of the same server answer.
+
+None of this may be taken for a crowd. A model that answered *anybody* since it was asked is well, however late; a
+refusal (queue full, deadline) says nothing; and silence counts only while other models of the same server answer.
 """
 
 import re

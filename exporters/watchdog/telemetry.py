@@ -1,7 +1,6 @@
 """What the watchdog says of itself: metrics, and `/healthz` for whoever may restart Triton.
 
-`/healthz` is 503 while a model is broken that the watchdog does not bring back. A Triton that does not answer at all is
-not its business: Triton's own probes find that.
+`/healthz` is 503 while a model is broken that the watchdog does not bring back, or Triton does not answer for long.
 """
 
 import json

@@ -19,6 +19,7 @@ from exporters.watchdog.telemetry import ANSWERS, LAST_LOOK, REFILLS, RELOADS, W
 from model_repository.traffic import ServedModel
 
 EVERY_S = 0.5
+AWAY_S = 150.0  # without a look at Triton; more than a reload of one version may take
 LATER_S = 10.0  # after a refill that did nothing
 STARTED_S = 1.0  # a server that has held nothing for so long waits for nobody else to fill it
 log = structlog.get_logger(__name__)
@@ -35,8 +36,8 @@ class Watched:
 
 
 class Watchdog:
-    """Of one server, `url`. Where Triton loads nothing by itself it mends; in `--model-control-mode=none` it only says
-    what is broken, and whoever probes `/healthz` restarts the server."""
+    """Of one server, `url`. In explicit mode it mends; in `--model-control-mode=none` it only says what is broken, and
+    whoever probes `/healthz` restarts the server."""
 
     def __init__(self, settings: Settings, url: str = "") -> None:
         self._settings = settings
@@ -45,17 +46,19 @@ class Watchdog:
         self._mends = settings.triton_control == "explicit"
         self._watched: dict[ServedModel, Watched] = {}
         self._empty_since: float | None = None
+        self._answered_at = time.monotonic()
 
     def broken(self) -> list[str]:
-        """Versions that nothing here will bring back: the server has to be restarted."""
-        return sorted(
+        """What nothing here will bring back, a silent server included: it has to be restarted. Called from anywhere."""
+        found = [
             f"{name}/{version}"
-            for (name, version), one in self._watched.items()
+            for (name, version), one in list(self._watched.items())
             if one.verdict in ("dead", "hung") and (one.reloads.given_up or not self._mends)
-        )
+        ]
+        return sorted(found) if time.monotonic() - self._answered_at < AWAY_S else ["triton"]
 
     def look(self) -> None:
-        """Once. A server that is away or stands still is nobody's broken model: what was known of it is forgotten."""
+        """Once; it takes as long as what it mends. A server that is away or stands still is nobody's broken model: what was known of it is forgotten."""
         try:
             counts = self._asker.counts()
             self._look(counts)
@@ -64,6 +67,7 @@ class Watchdog:
                 log.warning("triton_away", error=str(error))
             self._forget()
             return
+        self._answered_at = time.monotonic()
         LAST_LOOK.set_to_current_time()
 
     def _look(self, counts: dict[ServedModel, Counts]) -> None:
@@ -130,7 +134,7 @@ class Watchdog:
         one.reloads.reloaded(time.monotonic())
         if one.reloads.given_up:
             log.error("model_given_up", model=name, version=version, next_try_s=one.reloads.pause_s)
-        one.health, one.token = Health(), one.token + 1
+        one.health, one.token = Health(answered=one.health.answered, failed=one.health.failed), one.token + 1
 
     def _fill(self, holds: bool, now: float) -> None:
         """A server that was restarted holds nothing."""
