@@ -58,7 +58,8 @@ class Watchdog:
         return sorted(found) if time.monotonic() - self._answered_at < AWAY_S else ["triton"]
 
     def look(self) -> None:
-        """Once; it takes as long as what it mends. A server that is away or stands still is nobody's broken model: what was known of it is forgotten."""
+        """Once; it takes as long as what it mends. A server that is away or stands still is nobody's broken model: what
+        was known of it is forgotten."""
         try:
             counts = self._asker.counts()
             self._look(counts)
