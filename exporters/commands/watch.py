@@ -3,9 +3,12 @@
 import time
 from typing import Annotated
 
+import structlog
 import typer
 
 from deploy.settings import load_settings
+
+LINES = (structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True))
 
 
 def watch(
@@ -16,6 +19,7 @@ def watch(
     from exporters.watchdog.telemetry import serve
     from exporters.watchdog.watch import EVERY_S, Watchdog
 
+    structlog.configure(processors=[*LINES, structlog.processors.JSONRenderer()])
     settings = load_settings()
     watchdog = Watchdog(settings, triton)
     serve(address or settings.host, settings.watchdog_port, watchdog.broken)

@@ -1,10 +1,9 @@
 """Starting a server again that ended by itself: when, and when no more."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import structlog
 
 from deploy.local.errors import EarlyDeathError, PlatformError, PortInUseError
 from deploy.local.runtime.server import Server
@@ -13,7 +12,6 @@ YOUNG_S = 10.0  # a server that ends so soon after its start has a reason that a
 MOST_YOUNG = 3  # such ends in a row
 MOST, WITHIN_S = 10, 600.0  # ends in all
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
-log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -60,7 +58,7 @@ class Keeper:
             pause = self._ends.pause(time.monotonic(), time.monotonic() - self._started)
             if pause is None:
                 raise EarlyDeathError(f"{death}; given up after {self.restarts} restarts") from None
-            log.warning("server_ended", server=self.server.name, error=str(death), next_start_s=round(pause, 1))
+            _say(f"{death}; started again in {pause:.1f} s")
             self._sleep(pause)
             self.restarts += 1
             self._started = time.monotonic()
@@ -71,5 +69,9 @@ class Keeper:
             except PlatformError as error:
                 death = error
             else:
-                log.warning("server_restarted", server=self.server.name, restarts=self.restarts)
+                _say(f"{self.server.name} is up again")
                 return
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
