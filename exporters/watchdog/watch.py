@@ -19,6 +19,7 @@ from exporters.watchdog.telemetry import ANSWERS, LAST_LOOK, REFILLS, RELOADS, W
 from model_repository.traffic import ServedModel
 
 EVERY_S = 0.5
+ASK_EVERY_S = 2.0  # who answers nobody; one whose last answer named a dead stub is asked again at once
 AWAY_S = 150.0  # without a look at Triton; more than a reload of one version may take
 LATER_S = 10.0  # after a refill that did nothing
 STARTED_S = 1.0  # a server that has held nothing for so long waits for nobody else to fill it
@@ -32,6 +33,7 @@ class Watched:
     health: Health = field(default_factory=Health)
     reloads: Reloads = field(default_factory=Reloads)
     token: int = 0
+    asked_at: float = float("-inf")
     verdict: Verdict = "unknown"
 
 
@@ -95,13 +97,14 @@ class Watchdog:
                     log.warning("canary_failed", model=served[0], version=served[1], error=error)
 
     def _ask(self, served: ServedModel, now: float) -> None:
-        """Unless somebody else's question was just answered, or ours is still out."""
+        """Unless somebody's question was just answered, or ours is still out or was the last."""
         one, question = self._watched[served], self._asker.question(served)
         health = one.health
-        if question is None or health.asked_at is not None or health.progressed_at == now:
+        busy = health.asked_at is not None or health.progressed_at == now
+        if question is None or busy or (now - one.asked_at < ASK_EVERY_S and not health.deaths):
             return
         if question.warmed or health.answered or one.reloads.in_a_row:
-            one.token += 1
+            one.token, one.asked_at = one.token + 1, now
             health.asked(now)
             self._asker.ask(served, question, one.token)
 

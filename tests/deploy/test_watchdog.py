@@ -28,7 +28,7 @@ PATIENCE_S = 60.0
 def echoing(settings: Settings) -> Iterator[TritonServer]:
     """Two versions of the echo model, both asked once."""
     echo.write_model(settings.runtime_repository, 1, 2)
-    with TritonServer(settings, backends=[echo.BACKENDS]) as triton:
+    with TritonServer(settings, backends=[echo.BACKENDS], flags=["--exit-timeout-secs=1"]) as triton:
         if settings.triton_control == "explicit":
             echo.load(settings.triton_url)
         for version in ("1", "2"):
