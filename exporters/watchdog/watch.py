@@ -5,7 +5,8 @@
 """  # fmt: skip
 
 import time
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import dataclass
 
 import structlog
 
@@ -30,8 +31,8 @@ log = structlog.get_logger(__name__)
 class Watched:
     """One version: how it does, and what was done."""
 
-    health: Health = field(default_factory=Health)
-    reloads: Reloads = field(default_factory=Reloads)
+    health: Health
+    reloads: Reloads
     token: int = 0
     asked_at: float = float("-inf")
     verdict: Verdict = "unknown"
@@ -47,6 +48,7 @@ class Watchdog:
         self._server = Server(url or settings.triton_url, settings.triton_key)
         self._mends = settings.triton_control == "explicit"
         self._watched: dict[ServedModel, Watched] = {}
+        self._reloads: defaultdict[ServedModel, Reloads] = defaultdict(Reloads)  # pauses outlast a server that is away
         self._empty_since: float | None = None
         self._answered_at = time.monotonic()
 
@@ -79,8 +81,10 @@ class Watchdog:
         for gone in set(self._watched) - set(counts):
             self._drop(gone)
         for served, count in counts.items():
-            one = self._watched.setdefault(served, Watched(Health(answered=count.answered, failed=count.failed)))
-            one.health.looked(*count, now)
+            if served not in self._watched:
+                health = Health(answered=count.answered, failed=count.failed)
+                self._watched[served] = Watched(health, self._reloads[served])
+            self._watched[served].health.looked(*count, now)
         self._take_replies()
         for served in counts:
             self._ask(served, now)

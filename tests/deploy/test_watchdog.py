@@ -69,6 +69,17 @@ def test_a_broken_version_is_loaded_again_beside_the_others(tmp_path: Path, numb
         assert watchdog.broken() == []
 
 
+def test_a_stub_that_never_comes_back_but_gives_signs_of_life_is_found_too(tmp_path: Path) -> None:
+    settings = isolated_settings(tmp_path)
+    with echoing(settings) as triton, echo.asked_for_ever(settings.triton_url, "1"):
+        watchdog = Watchdog(settings)
+        stuck, other = pid_of(settings, 1), pid_of(settings, 2)
+        watch_until(watchdog, lambda: stubs(settings.runtime_repository / "echo" / "1") not in ([], [stuck]))
+        assert echo.ask(settings.triton_url, "1") == [0.0, 2.0, 4.0, 6.0]
+        assert pid_of(settings, 2) == other
+        assert triton.alive()
+
+
 def test_where_nothing_can_be_loaded_it_says_what_is_broken(tmp_path: Path) -> None:
     settings = isolated_settings(tmp_path, triton_control="none")
     with echoing(settings):
