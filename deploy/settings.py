@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     triton_http_port: int = Field(default=8000, ge=1, le=65535)
     triton_grpc_port: int = Field(default=8001, ge=1, le=65535)
     triton_metrics_port: int = Field(default=8002, ge=1, le=65535)
+    watchdog_port: int = Field(default=8003, ge=1, le=65535)
 
     redis_memory: str = Field(default="2gb", description="Redis maxmemory; writes that can't evict a cache then fail")
     system_packages: Literal["install", "check"] = Field(

@@ -3,6 +3,7 @@
     publish → canary N → ramp N → promote N     guard rolls a bad canary back, rollback does it by hand
     refresh, hourly: a new generation of every line that carries traffic
     retire N → gc
+    watch, beside a Triton: broken models are loaded again
 """  # fmt: skip
 
 import sys
@@ -20,6 +21,7 @@ from deploy.settings import SettingsError  # noqa: E402
 from exporters.commands import releases, rollout, traffic, upkeep  # noqa: E402
 from exporters.commands.console import console  # noqa: E402
 from exporters.commands.refresh import refresh  # noqa: E402
+from exporters.commands.watch import watch  # noqa: E402
 from exporters.errors import ExportError  # noqa: E402
 from training.errors import DataError  # noqa: E402
 
@@ -38,6 +40,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     traffic.rollback,
     traffic.retire,
     refresh,
+    watch,
     upkeep.gc,
     upkeep.keygen,
     releases.configs,

@@ -122,7 +122,7 @@ def restore(settings: Settings) -> Traffic:
         traffic = store.read()
         if traffic is None:
             raise ExportError(f"{settings.workspace} has no traffic record; run `python -m exporters publish` first")
-        servers, manifests = servers_of(settings), _loadable(settings, traffic)
+        servers, manifests = servers_of(settings), loadable(settings, traffic)
         sweep(settings.runtime_repository, servers, set().union(*map(needed, manifests.values())))
         for number, manifest in manifests.items():
             install(settings.runtime_repository, settings, manifest, ())
@@ -208,7 +208,7 @@ def _prove(settings: Settings, manifest: Manifest, servers: Sequence[Server], re
     return worst | {"golden_recall": min(f["golden_recall"] for f in figures)}
 
 
-def _loadable(settings: Settings, traffic: Traffic) -> dict[int, Manifest]:
+def loadable(settings: Settings, traffic: Traffic) -> dict[int, Manifest]:
     """Manifests of the listed releases; those that carry nobody and cannot be served are left out."""
     manifests = {number: require_servable(settings, number) for number in sorted(traffic.carried)}
     for spare in traffic.releases:

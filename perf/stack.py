@@ -7,12 +7,12 @@ for `make serve`.
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.errors import PlatformError
-from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
+from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer, WatchdogServer
 from deploy.settings import Settings
 from exporters.manifest import release_numbers
 from exporters.publish import publish, published, restore
@@ -32,6 +32,7 @@ class Serving:
     """A running stack. Where it had to be published: the golden figures, and the seconds of each step."""
 
     settings: Settings
+    stack: Stack
     redis: RedisServer
     triton: TritonServer
     api: ApiServer
@@ -52,23 +53,31 @@ class Serving:
 
 
 @contextmanager
-def serving(settings: Settings, cores: int | None = None, users: int = 0) -> Iterator[Serving]:
+def serving(settings: Settings, cores: int | None = None, users: int = 0, watched: bool = False) -> Iterator[Serving]:
     """Serve the newest release of the workspace, the only traffic. Raises PerfError.
 
     `cores` bounds the whole stack to that many CPUs; `users` made-up users (`perf.users.user_id`) with real rows are
-    written beside the workspace's own.
+    written beside the workspace's own. `watched`: as `make serve`, Triton has its watchdog and is started again when it
+    ends by itself.
     """
     redis, triton, api = RedisServer(settings), TritonServer(settings), ApiServer(settings)
+    watchdogs = [WatchdogServer(settings)] if watched else []
     with _one_line(), Stack(settings) as stack:
-        stack.refuse_occupied(redis, triton, api)
+        stack.refuse_occupied(redis, triton, api, *watchdogs)
         with _confined(cores):
             stack.start(redis)
             write_users(settings, users)
-            stack.start(triton)
+            stack.start(triton, kept=watched)
             clock = _Clock()
             golden = _serve_newest(settings, clock)
+            for watchdog in watchdogs:
+                stack.start(watchdog, kept=True)
             stack.start(api)
-        yield Serving(settings=settings, redis=redis, triton=triton, api=api, golden=golden, steps_s=clock.seconds())
+        run = Serving(
+            settings=settings, stack=stack, redis=redis, triton=triton, api=api, golden=golden, steps_s=clock.seconds()
+        )
+        with stack.attended() if watched else nullcontext():
+            yield run
 
 
 class _Clock:

@@ -22,8 +22,8 @@ def free_port() -> int:
 
 
 def isolated_settings(home: Path, **changes: object) -> Settings:
-    """Settings with their own folder and five free ports, so that tests never meet a running stack."""
-    api, redis, http, grpc, metrics = free_ports(5)
+    """Settings with their own folder and six free ports, so that tests never meet a running stack."""
+    api, redis, http, grpc, metrics, watchdog = free_ports(6)
     values = {
         "home": home,
         "size": "tiny",
@@ -32,5 +32,6 @@ def isolated_settings(home: Path, **changes: object) -> Settings:
         "triton_http_port": http,
         "triton_grpc_port": grpc,
         "triton_metrics_port": metrics,
+        "watchdog_port": watchdog,
     }
     return Settings.model_validate(values | changes)

@@ -54,7 +54,9 @@ def run(command: Annotated[list[str], typer.Argument(help="what to run while eve
     from deploy.local.serve import platform
     from deploy.settings import child_environment
 
-    with one_line_errors(), _lasting() as settings, platform(settings, Console(stderr=True)):
+    with (
+        one_line_errors(), _lasting() as settings, platform(settings, Console(stderr=True)) as up, up.stack.attended()
+    ):  # fmt: skip
         done = subprocess.run(command, env=os.environ | child_environment(settings), check=False)
     raise typer.Exit(done.returncode)
 

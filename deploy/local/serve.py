@@ -9,7 +9,7 @@ import redis
 from rich.console import Console
 
 from deploy.local.errors import PlatformError
-from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer
+from deploy.local.runtime import ApiServer, RedisServer, Stack, TritonServer, WatchdogServer
 from deploy.local.steps import LEARNING, MATERIALIZE, PUBLISH, RESTORE, Steps
 from deploy.settings import Settings
 from feature_repo.rows import marker_key
@@ -27,17 +27,22 @@ class Platform:
 
 @contextmanager
 def platform(settings: Settings, console: Console) -> Iterator[Platform]:
-    """Redis → what the pipeline lacks → Triton → publish or load → API; everything stops with the block."""
+    """Redis → what the pipeline lacks → Triton → publish or load → its watchdog, API; everything stops with the block.
+
+    A Triton that ends by itself later is started again by who watches the stack, and filled again by the watchdog.
+    """
     store, triton, api = RedisServer(settings), TritonServer(settings), ApiServer(settings)
+    watchdog = WatchdogServer(settings)
     with Stack(settings) as stack:
-        stack.refuse_occupied(store, triton, api)
+        stack.refuse_occupied(store, triton, watchdog, api)
         steps = Steps(settings, console, stack.check)
         stack.start(store)
         if steps.run_missing(LEARNING, stale=lambda step: step is MATERIALIZE and not materialized(settings)):
             steps.forget(PUBLISH)
-        stack.start(triton)
+        stack.start(triton, kept=True)
         if not steps.run_missing([PUBLISH]):
             steps.run(RESTORE)
+        stack.start(watchdog, kept=True)
         stack.start(api)
         yield Platform(stack=stack, triton=triton, url=api.url)
 

@@ -1,7 +1,6 @@
 """What the drills share: one stack, its users, a second orchestrator whose Redis can be broken, and ways to break."""
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
+import httpx
 import orjson
 from pydantic import SecretStr
 from redis import Redis
@@ -18,14 +18,13 @@ from redis import Redis
 from deploy.local.processes.ports import free_port
 from deploy.local.runtime import ApiServer
 from deploy.settings import Settings
-from exporters.publish import restore
 from exporters.server import Server
 from exporters.traffic import TrafficStore
 from feature_repo.served import FIELD, IMPRESSIONS
 from feature_repo.store import connect
 from model_repository.traffic import ServedModel, ServedRelease
 from perf.analyze.statistics import reader
-from perf.drill.front import Front, Json
+from perf.drill.front import TIMEOUT_S, Front, Json, sample
 from perf.drill.proxy import TcpProxy, tcp_proxy
 from perf.errors import PerfError
 from perf.stack import Serving, serving
@@ -33,6 +32,7 @@ from perf.users import batches, packed_rows, user_id
 
 USERS = 20_000
 RECOVERY_S = 10.0
+BACK_S = 60.0  # for Triton to start and load
 ADMIN_KEY = "of-the-drills-only"
 SPILL = "impressions.jsonl"
 LOGGED = 5_000  # of the latest impressions are looked at
@@ -116,22 +116,29 @@ class Bench:
             for model in reversed(models):
                 server.load(model)
 
-    def revive_triton(self) -> bool:
-        """Start Triton again if it died; whether it had. Its log stays, as `triton.died.log`."""
-        triton = self.serving.triton
-        if triton.alive():
-            return False
-        shutil.copyfile(triton.log, triton.log.with_suffix(".died.log"))
-        self.restart_triton()
-        return True
+    @property
+    def deaths(self) -> int:
+        """How often Triton ended by itself and was started again."""
+        return self.serving.stack.restarts(self.serving.triton)
 
     def restart_triton(self) -> float:
-        """End what is left of Triton, start it, load what the record lists; seconds taken."""
+        """Stop Triton and start it; seconds until the watchdog has loaded what the record lists."""
         began = time.monotonic()
-        self.serving.triton.stop()
-        self.serving.triton.start()
-        restore(self.settings)
+        self.serving.stack.restart(self.serving.triton)
+        self.await_models()
         return time.monotonic() - began
+
+    def await_models(self, seconds: float = BACK_S) -> None:
+        """Wait until Triton has the release that answers. Raises ServerError."""
+        served = self.served()
+        for name, version in (served.user_tower, served.candidates, served.recommend):
+            Server(self.settings.triton_url).wait(name, version, seconds)
+
+    def reloads(self, model: str) -> float:
+        """How often the watchdog loaded the model again."""
+        s = self.settings
+        text = httpx.get(f"http://{s.host}:{s.watchdog_port}/metrics", timeout=TIMEOUT_S).text
+        return sample(text, "watchdog_reloads_total", model=model, outcome="done")
 
     def served(self) -> ServedRelease:
         """The release that answers, as the record names it."""
@@ -177,7 +184,7 @@ def _as_new(store: Redis, settings: Settings) -> None:
 def bench(settings: Settings) -> Iterator[Bench]:
     """A stack on the workspace's newest release with made-up users; stopped with the block."""
     settings = settings.model_copy(update={"admin_key": SecretStr(ADMIN_KEY)})
-    with serving(settings, users=USERS) as run, ExitStack() as opened:
+    with serving(settings, users=USERS, watched=True) as run, ExitStack() as opened:
         store = opened.enter_context(connect(settings))
         _as_new(store, settings)
         yield Bench(run, Front(run.api), store, opened)

@@ -28,6 +28,7 @@ class Seen:
     at: float
     level: str
     reasons: tuple[str, ...]
+    variant: str = ""
 
     @property
     def full(self) -> bool:
@@ -49,7 +50,8 @@ class Load:
     def check(self, _: int, answer: Answer, body: bytes) -> bool:
         """For the target: note what the answer says, and whether it has all its items."""
         said = orjson.loads(body)
-        self.seen.append(Seen(time.monotonic(), answer.level, tuple((said["degraded"] or {}).get("reasons", ()))))
+        why = tuple((said["degraded"] or {}).get("reasons", ()))
+        self.seen.append(Seen(time.monotonic(), answer.level, why, said["variant"]))
         return len(said["items"]) == self._target.items
 
     def __enter__(self) -> Self:
@@ -74,6 +76,19 @@ class Load:
         while (found := self.first(since, chosen)) == float("inf") and time.monotonic() < ends:
             time.sleep(0.02)
         return found
+
+    def whole(self, since: float, seconds: float, streak: int = 10) -> float:
+        """Seconds after `since` until the first of so many full answers in a row, waiting for them at most so long."""
+        ends = time.monotonic() + seconds
+        while True:
+            row: list[Seen] = []
+            for one in [one for one in list(self.seen) if one.at >= since]:
+                row = [*row, one] if one.full else []
+                if len(row) == streak:
+                    return row[0].at - since
+            if time.monotonic() > ends:
+                return float("inf")
+            time.sleep(0.05)
 
     def between(self, start: float, end: float) -> list[Seen]:
         """Answers that came in [start, end)."""

@@ -1,6 +1,6 @@
 """Every drill, in the order in which they run: what restarts servers comes last."""
 
-from perf.drill import data, inputs, overlay, overload, process, redis, triton
+from perf.drill import data, inputs, overlay, overload, process, redis, traffic, triton
 from perf.drill.report import Drill
 from perf.errors import PerfError
 
@@ -8,6 +8,7 @@ ALL: tuple[Drill, ...] = (
     *data.DRILLS,
     *inputs.DRILLS,
     *overlay.DRILLS,
+    *traffic.DRILLS,
     *redis.DRILLS,
     *overload.DRILLS,
     *process.DRILLS,

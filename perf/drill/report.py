@@ -40,6 +40,7 @@ class Drill:
     name: str
     fault: int
     work: Callable[["Bench", Report], None]
+    kills: bool = False  # Triton itself
 
     @property
     def what(self) -> str:

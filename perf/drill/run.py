@@ -23,11 +23,12 @@ def run(settings: Settings, drills: Sequence[Drill], told: Told) -> list[Result]
 
 
 def _run(stack: Bench, drill: Drill) -> Result:
-    report, began = Report(), time.monotonic()
+    report, began, deaths = Report(), time.monotonic(), stack.deaths
     try:
         drill.work(stack, report)
     except Exception as error:  # the others still run
         report.problems.append(f"{type(error).__name__}: {error}")
+    report.expect(stack.deaths == deaths or drill.kills, "Triton died")
     _mend(stack, report)
     return Result(drill=drill, report=report, seconds=time.monotonic() - began)
 
@@ -35,7 +36,6 @@ def _run(stack: Bench, drill: Drill) -> Result:
 def _mend(stack: Bench, report: Report) -> None:
     """Whole again, or it is the drill's fault."""
     try:
-        report.expect(not stack.revive_triton(), "Triton died")
         report.figures["recovered_s"] = round(stack.recover(), 2)
     except Exception as error:
         report.problems.append(f"{type(error).__name__}: {error}")

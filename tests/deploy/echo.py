@@ -1,5 +1,7 @@
 """A model repository with one model served by the test backend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,16 @@ def ask(url: str, version: str = "") -> list[float]:
         tensor.set_data_from_numpy(np.arange(4, dtype=np.float32)[None])
         answer = client.infer("echo", [tensor], model_version=version, client_timeout=5.0)
         return [float(v) for v in answer.as_numpy("Y")[0]]
+
+
+@contextmanager
+def asked_for_ever(url: str, version: str) -> Iterator[None]:
+    """Inside the block the version works on something that it never ends."""
+    with triton.InferenceServerClient(url) as client:
+        tensor = triton.InferInput("X", [1, 4], "FP32")
+        tensor.set_data_from_numpy(np.full((1, 4), -1, np.float32))
+        client.async_infer("echo", [tensor], lambda **_: None, model_version=version)
+        yield
 
 
 def load(url: str) -> None:

@@ -33,8 +33,8 @@ def test_a_catalogue_without_a_trained_line_is_refused(settings: Settings) -> No
 
 
 def test_it_is_served_like_any_release(stack: Platform, settings: Settings) -> None:
-    names = ("api_port", "redis_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port")
-    ports = dict(zip(names, free_ports(5), strict=True))
+    names = ("api_port", "redis_port", "triton_http_port", "triton_grpc_port", "triton_metrics_port", "watchdog_port")
+    ports = dict(zip(names, free_ports(6), strict=True))
     folder = make(settings, ITEMS, quiet, candidates=K, trees=TREES)
     target = catalogue_settings(settings, ITEMS, K, TREES).model_copy(update=ports)
     manifest = verify(folder)

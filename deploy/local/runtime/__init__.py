@@ -12,6 +12,7 @@ from deploy.local.runtime.redis_server import RedisServer
 from deploy.local.runtime.server import Server
 from deploy.local.runtime.stack import Stack
 from deploy.local.runtime.triton_server import TritonServer
+from deploy.local.runtime.watchdog_server import WatchdogServer
 
 __all__ = [
     "ApiServer",
@@ -23,5 +24,6 @@ __all__ = [
     "Server",
     "Stack",
     "TritonServer",
+    "WatchdogServer",
     "WorkspaceInUseError",
 ]

@@ -8,14 +8,16 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
 from typing import Self, TypeVar
 
-from deploy.local.errors import WorkspaceInUseError
+from deploy.local.errors import PlatformError, WorkspaceInUseError
 from deploy.local.processes.ports import refuse_occupied
+from deploy.local.runtime.keeper import Keeper
 from deploy.local.runtime.server import Server
 from deploy.settings import Settings
 from training.lock import HeldError, held
 
 _S = TypeVar("_S", bound=Server)
 LOCK = "stack.lock"
+LOOK_S = 0.2  # between two at its servers
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -25,17 +27,30 @@ class Stack:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._servers: list[Server] = []
+        self._keepers: dict[Server, Keeper] = {}
+        self._changing = threading.RLock()
         self._lock = ExitStack()
 
     def refuse_occupied(self, *servers: Server) -> None:
         """Check all ports first, so that an hour of training doesn't end at an occupied one."""
         refuse_occupied([port for server in servers for port in server.ports])
 
-    def start(self, server: _S) -> _S:
-        """Start it and own it from now on."""
+    def start(self, server: _S, kept: bool = False) -> _S:
+        """Start it and own it from now on; one that is `kept` is started again when it ends by itself."""
         server.start()
         self._servers.append(server)
+        if kept:
+            self._keepers[server] = Keeper(server)
         return server
+
+    def restart(self, server: Server) -> None:
+        """Stop and start one that is kept, on purpose."""
+        with self._changing:
+            self._keepers[server].restart()
+
+    def restarts(self, server: Server) -> int:
+        """How often one that is kept ended by itself."""
+        return self._keepers[server].restarts
 
     def check(self) -> None:
         """Raises `EarlyDeathError` when one of the servers ended by itself."""
@@ -43,10 +58,43 @@ class Stack:
             server.check()
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Stay until a server dies (raises), `until()` turns true (returns) or a signal arrives (raises)."""
+        """Stay until a server dies (raises), `until()` turns true (returns) or a signal arrives (raises).
+
+        One that is kept is started again, and raises only once that is no use.
+        """
         while not until():
-            self.check()
-            time.sleep(0.2)
+            self._mend()
+            for server in self._servers:
+                if server not in self._keepers:
+                    server.check()
+            time.sleep(LOOK_S)
+
+    @contextmanager
+    def attended(self) -> Iterator[None]:
+        """While the block does something else, servers that are kept are started again; what ended that is raised."""
+        ended, failures = threading.Event(), list[PlatformError]()
+
+        def attend() -> None:
+            try:
+                while not ended.wait(LOOK_S):
+                    self._mend()
+            except PlatformError as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=attend, name="stack")
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        for failure in failures:
+            raise failure
+
+    def _mend(self) -> None:
+        with self._changing:
+            for keeper in self._keepers.values():
+                keeper.mend()
 
     def __enter__(self) -> Self:
         workspace = self._settings.workspace
