@@ -7,6 +7,7 @@ pauses between them leave the core idle most of the time.
     give_way → slow_down → breathe, breathe, … at every point where a pause may fall; importing a module is one
 """  # fmt: skip
 
+import gc
 import os
 import sys
 import threading
@@ -74,6 +75,11 @@ def gently(load: Callable[[], T]) -> T:
 def preload(library: str) -> None:
     """Load a library gently, ahead of the import statement that names it."""
     gently(lambda: import_module(library))
+
+
+def settle() -> None:
+    """What is loaded now stays: the garbage collector need not go through it again, in the middle of an answer."""
+    gc.freeze()
 
 
 def leave() -> None:

@@ -93,3 +93,21 @@ def test_importing_pauses_between_modules(tmp_path: Path) -> None:
     )
     seconds, used = map(float, done.stdout.split())
     assert seconds >= used + 0.05 * (1 / SHARE - 1)  # the pause after the first, before the second
+
+
+SETTLE = """
+import gc, sys
+sys.path.insert(0, sys.argv[1])
+from deploy.triton.backends.pace import settle
+before = len(gc.get_objects())
+settle()
+print(before, len(gc.get_objects()))
+"""
+
+
+def test_what_is_loaded_is_not_gone_through_again() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SETTLE, str(ROOT)], capture_output=True, text=True, check=True, timeout=60
+    )
+    before, after = map(int, done.stdout.split())
+    assert after < before / 10

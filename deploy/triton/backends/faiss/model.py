@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import triton_python_backend_utils as pb_utils  # noqa: E402
-from pace import gently, leave, preload  # noqa: E402
+from pace import gently, leave, preload, settle  # noqa: E402
 from trident_backend import Arrays, ModelArgs, answer  # noqa: E402
 
 preload("faiss")
@@ -46,6 +46,7 @@ class TritonPythonModel:
         self._args.file("index.faiss")
         self._catalogue = gently(lambda: Catalogue(self._args.folder, k, self._place(), threads))
         self._follower = self._following(os.environ.get(OVERLAY_REDIS))
+        settle()
 
     def finalize(self) -> None:
         """Shut down behind what still serves."""

@@ -12,7 +12,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from pace import breathe, gently, leave, preload  # noqa: E402
+from pace import breathe, gently, leave, preload, settle  # noqa: E402
 from trident_backend import Arrays, ConfigError, ModelArgs, answer  # noqa: E402
 
 preload("forest")  # and with it numba, which is most of what this process loads
@@ -39,6 +39,7 @@ class TritonPythonModel:
         self._require("model_type", "treelite_checkpoint")
         self._require("is_classifier", "false")
         self._forest = self._on_cpu() if self._args.gpu is None else self._on_gpu(self._args.gpu)
+        settle()
 
     def finalize(self) -> None:
         """Shut down behind what still serves."""

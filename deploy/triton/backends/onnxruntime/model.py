@@ -7,7 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pace import leave, preload
+from pace import leave, preload, settle
 from trident_backend import Arrays, ConfigError, ModelArgs, answer
 
 preload("onnxruntime")
@@ -39,6 +39,7 @@ class TritonPythonModel:
         self._outputs = self._args.tensors("output")
         self._check("input", self._args.tensors("input"), [i.name for i in self._session.get_inputs()])
         self._check("output", self._outputs, [o.name for o in self._session.get_outputs()])
+        settle()
 
     def finalize(self) -> None:
         """Shut down behind what still serves."""
