@@ -10,7 +10,7 @@ from rich.table import Table
 
 from deploy.settings import Settings
 from training.benchmark.protocol import Protocol
-from training.benchmark.protocols import MODULES, named
+from training.benchmark.protocols import PLACES, named
 from training.benchmark.run import SEEDS, TUNED, chosen, document, run, search, tuned
 from training.console import run as stage
 from training.errors import DataError
@@ -19,7 +19,7 @@ from training.options import Json
 from training.progress import bars
 
 USUAL = len(SEEDS)
-Name = Annotated[str, typer.Argument(help="of the protocol: " + ", ".join(MODULES))]
+Name = Annotated[str, typer.Argument(help="of the protocol: " + ", ".join(PLACES))]
 Data = Annotated[Path | None, typer.Option(help="folder of the set, or of all sets; by default TRIDENT_DATA's")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs that the figures are the mean of")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="only these, repeatable; all by default")]
@@ -46,13 +46,14 @@ def measure(
     """The document. Raises DataError for an unknown name or model, and for files that are missing or bad."""
     protocol = named(name)
     names, numbers = chosen(protocol, models), range(SEEDS[0], SEEDS[0] + seeds)
+    folder = settings.workspace / "benchmarks"
     problem, judge = protocol.load(_folder(protocol, data or settings.data_folder))
     with bars() as report:
         parameters = tuned(protocol)
         if tune:
-            parameters = search(protocol, problem, names, settings.workspace / "studies", report, _told)
+            parameters = search(protocol, problem, names, folder, report, _told)
             write_json(TUNED / f"{name}.json", parameters)
-        results = run(protocol, problem, judge, names, numbers, parameters, report)
+        results = run(protocol, problem, judge, names, numbers, parameters, report, folder)
     found = document(protocol, results, parameters, numbers)
     if save:
         save.parent.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,7 @@ class Given(Generic[Problem]):
     parameters: Mapping[str, Parameters]  # by model
     seed: int
     report: Report
+    kept: Path | None = None  # folder of what may be kept from one run to the next
     memo: dict[Any, Any] = field(default_factory=dict)
 
 

@@ -1,6 +1,7 @@
-"""Ranking items for users: the problem of a protocol that asks for it, its judge, and models of it.
+"""Ranking items for users: the problem of a protocol that asks for it, and models of it.
 
-A fitted model is a `Scorer`. The answer is a ranking [asked, k] of item numbers, −1 where there are no more items.
+A fitted model is a `Scorer`. The answer is a ranking [asked, k] of item numbers, −1 where there are no more items, or
+scores [asked, items] where the judge alone may know between which items to decide.
 Loaders number the items in a seeded random order: equal scores are ranked by number, and the order in which a file
 names its items can tell what was held out.
 """
@@ -8,13 +9,14 @@ names its items can tell what was held out.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from feature_repo.vectors import Floats, Ints
-from training.benchmark.protocol import Answer, Figures, Given, Judge, Model, Objective, Parameters, Report
+from training.benchmark.protocol import Answer, Given, Judge, Model, Objective, Parameters, Report
 
 CHUNK = 2048
 Scorer = Callable[[Ints], Floats]  # users of the log it was fitted on [b] → scores of all items [b, items]
@@ -95,7 +97,7 @@ class Ranking:
     depth: int  # items of a ranking
     metric: str
     item_features: sp.csr_matrix  # [items, n], known beforehand
-    user_features: sp.csr_matrix | None = None
+    every_score: bool = False  # asked are scores of all items, where the candidates would tell the test label
 
 
 def rank(scorer: Scorer, log: Log, asked: Asked, depth: int) -> Ints:
@@ -130,46 +132,15 @@ def _largest(scores: Floats, k: int) -> Ints:
     return result
 
 
-@dataclass(frozen=True, slots=True)
-class RankingJudge:
-    """Figures of rankings, means over the asked: each figure is a name, a function of (hits [n, k], truths [n])."""
-
-    truth: Sequence[Ints]
-    figures: Mapping[str, Callable[[np.ndarray, Ints], np.ndarray]]
-
-    def __call__(self, answer: Answer) -> Figures:
-        """Judge. Raises ValueError for rankings of another number of users."""
-        if len(answer.scores) != len(self.truth):
-            raise ValueError(f"{len(answer.scores)} rankings for {len(self.truth)} users; answer each once")
-        hits = np.stack([np.isin(ranked, true) for ranked, true in zip(answer.scores, self.truth, strict=True)])
-        sizes = np.asarray([len(true) for true in self.truth], np.int64)
-        return {name: float(figure(hits, sizes).mean()) for name, figure in self.figures.items()}
-
-
-def precision(k: int) -> Callable[[np.ndarray, Ints], np.ndarray]:
-    """|top k ∩ truth| / k."""
-    return lambda hits, _: hits[:, :k].sum(1) / k
-
-
-def recall(k: int) -> Callable[[np.ndarray, Ints], np.ndarray]:
-    """|top k ∩ truth| / |truth|; with one true item that is the hit rate."""
-    return lambda hits, sizes: hits[:, :k].sum(1) / np.maximum(sizes, 1)
-
-
-def ndcg(k: int, whole_ideal: bool = False) -> Callable[[np.ndarray, Ints], np.ndarray]:
-    """Binary NDCG@k, discount log2(rank + 1); the ideal is over the best k, or over all of the truth."""
-
-    def value(hits: np.ndarray, sizes: Ints) -> np.ndarray:
-        gains = 1.0 / np.log2(np.arange(2, 2 + max(hits.shape[1], int(sizes.max(initial=1)))))
-        ideal = np.cumsum(gains)[np.maximum(sizes if whole_ideal else np.minimum(sizes, k), 1) - 1]
-        return np.asarray((hits[:, :k] * gains[: hits[:, :k].shape[1]]).sum(1) / ideal)
-
-    return value
-
-
-def reciprocal(hits: np.ndarray, _: Ints) -> np.ndarray:
-    """1 / rank of the first hit, 0 without one; its mean is the MRR."""
-    return np.where(hits.any(1), 1.0 / (hits.argmax(1) + 1), 0.0)
+def answered(scorer: Scorer, problem: Ranking) -> Answer:
+    """What a fitted model says to what is asked."""
+    if not problem.every_score:
+        return Answer(rank(scorer, problem.final, problem.asked, problem.depth))
+    users = problem.asked.users
+    scores = np.empty((len(users), problem.final.width), np.float32)
+    for start in range(0, len(users), CHUNK):
+        scores[start : start + CHUNK] = scorer(users[start : start + CHUNK])
+    return Answer(scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +152,7 @@ class Inputs:
     parameters: Parameters
     seed: int
     report: Report
+    kept: Path | None = None
 
 
 Fit = Callable[[Inputs], Scorer]
@@ -214,8 +186,7 @@ class Ranker:
         )  # fmt: skip
 
     def _answer(self, given: Given[Ranking]) -> Answer:
-        problem = given.problem
-        return Answer(rank(self.scorer(given, True), problem.final, problem.asked, problem.depth))
+        return answered(self.scorer(given, True), given.problem)
 
     def _objective(self, judge: Callable[[Ranking], Judge], given: Given[Ranking]) -> Objective:
         problem, judged = given.problem, judge(given.problem)
@@ -228,4 +199,6 @@ class Ranker:
 
 
 def _inputs(given: Given[Ranking], log: Log, parameters: Parameters) -> Inputs:
-    return Inputs(log=log, problem=given.problem, parameters=parameters, seed=given.seed, report=given.report)
+    return Inputs(
+        log=log, problem=given.problem, parameters=parameters, seed=given.seed, report=given.report, kept=given.kept
+    )

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from training.benchmark.protocol import Answer, Figures, Given, Judge, Model, Parameters, Protocol, Report
+from training.benchmark.protocol import Answer, Figures, Given, Judge, Parameters, Protocol, Report
 from training.benchmark.study import Trial, tune
 from training.errors import DataError
 from training.lines import read_json
@@ -33,24 +34,21 @@ def tuned(protocol: Protocol[Any], folder: Path = TUNED) -> dict[str, Parameters
 
 
 def search(
-    protocol: Protocol[Any], problem: Any, names: Sequence[str], trials: Path, report: Report, told: Trial
+    protocol: Protocol[Any], problem: Any, names: Sequence[str], folder: Path, report: Report, told: Trial
 ) -> dict[str, Parameters]:
-    """Tune these models, in the protocol's order, so that a blend finds its parts tuned; returns all parameters."""
-    parameters = tuned(protocol)
+    """Tune these models, in the protocol's order, so that a blend finds its parts tuned; returns all parameters.
+
+    Trials are in `folder`/studies.
+    """
+    parameters, memo = tuned(protocol), dict[Any, Any]()
     for name in names:
         model = protocol.models[name]
         if model.objective is None or not model.space:
             continue
-        given = Given(problem=problem, parameters=parameters, seed=SEEDS[0], report=report)
-        found = tune(model, lambda: _objective(model, given), trials / protocol.name / f"{name}.jsonl", told)  # noqa: B023
-        parameters[name] = found
+        given = Given(problem=problem, parameters=parameters, seed=SEEDS[0], report=report, kept=folder, memo=memo)
+        file = folder / "studies" / protocol.name / f"{name}.jsonl"
+        parameters[name] = tune(model, partial(model.objective, given), file, told)
     return parameters
-
-
-def _objective(model: Model[Any], given: Given[Any]) -> Any:
-    if model.objective is None:
-        raise ValueError("a model without objective cannot be tuned")
-    return model.objective(given)
 
 
 def run(
@@ -61,12 +59,13 @@ def run(
     seeds: Sequence[int],
     parameters: Mapping[str, Parameters],
     report: Report,
+    kept: Path | None = None,
 ) -> dict[str, list[Result]]:
     """Results of the models by seed; a model that no seed changes is run once. A memo is shared."""
     results: dict[str, list[Result]] = {name: [] for name in names}
     memo: dict[Any, Any] = {}
     for place, seed in enumerate(seeds):
-        given = Given(problem=problem, parameters=parameters, seed=seed, report=report, memo=memo)
+        given = Given(problem=problem, parameters=parameters, seed=seed, report=report, kept=kept, memo=memo)
         for name in names:
             model = protocol.models[name]
             if place and not model.seeded:

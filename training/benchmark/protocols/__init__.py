@@ -1,4 +1,4 @@
-"""The published protocols, a module each."""
+"""The published protocols."""
 
 from importlib import import_module
 from typing import Any
@@ -6,12 +6,17 @@ from typing import Any
 from training.benchmark.protocol import Protocol
 from training.errors import DataError
 
-MODULES = {"ml100k": "ml100k"}
+PLACES = {
+    "ml100k": ("ml100k", "PROTOCOL"),
+    "beauty-full": ("beauty", "EVERYTHING"),
+    "beauty-99": ("beauty", "AMONG_99"),
+}  # name: module, object
 
 
 def named(name: str) -> Protocol[Any]:
     """The protocol of a name. Raises DataError for an unknown one."""
-    if name not in MODULES:
-        raise DataError(f"benchmark {name}: unknown; there are {', '.join(MODULES)}")
-    protocol: Protocol[Any] = import_module(f"training.benchmark.protocols.{MODULES[name]}").PROTOCOL
+    if name not in PLACES:
+        raise DataError(f"benchmark {name}: unknown; there are {', '.join(PLACES)}")
+    module, place = PLACES[name]
+    protocol: Protocol[Any] = getattr(import_module(f"training.benchmark.protocols.{module}"), place)
     return protocol

@@ -14,11 +14,13 @@ import scipy.sparse as sp
 from feature_repo.vectors import Ints
 from training.adapters.movielens import GENRES
 from training.adapters.read import read_csv, require, seconds
+from training.benchmark.judges import RankingJudge, ndcg, precision, recall
 from training.benchmark.protocol import Judge, Protocol
 from training.benchmark.rankers.blend import Blend
 from training.benchmark.rankers.counts import item_knn, popularity
-from training.benchmark.rankers.linear import ease
-from training.benchmark.ranking import Asked, Log, Ranker, Ranking, RankingJudge, log_of, ndcg, precision, recall
+from training.benchmark.rankers.linear import ease, ials
+from training.benchmark.rankers.towers import towers
+from training.benchmark.ranking import Asked, Log, Ranker, Ranking, log_of
 
 SPLIT = "split_mcrec_dacrema"
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
@@ -86,15 +88,25 @@ def _judged(problem: Ranking, rows: Ints | None = None) -> Judge:
 POPULARITY = Ranker(name="popularity", fit=popularity, ours=False)
 KNN = Ranker(
     name="item-knn", fit=item_knn,
-    defaults={"neighbours": 200, "shrink": 10.0, "row_power": 0.5, "column_power": 0.5, "decay": 1.0},
-    space={"neighbours": (50, 100, 200, 400), "shrink": (0.0, 10.0, 30.0, 100.0), "row_power": (0.3, 0.5, 0.7, 0.9),
-           "column_power": (0.1, 0.3, 0.5, 0.7), "decay": (0.98, 0.99, 0.995, 1.0)},
+    defaults={"closeness": 0.9, "backward": 1.0, "shrink": 10.0, "row_power": 0.5, "column_power": 0.5, "decay": 1.0},
+    space={"closeness": (0.8, 0.9), "shrink": (10.0, 30.0), "row_power": (0.5, 0.7), "column_power": (0.3, 0.4, 0.5)},
 )  # fmt: skip
 EASE = Ranker(
-    name="ease", fit=ease, defaults={"l2": 300.0, "dropout": 0.0},
-    space={"l2": (30.0, 100.0, 200.0, 300.0, 500.0), "dropout": (0.0, 0.1, 0.2, 0.33, 0.5)},
+    name="ease", fit=ease, defaults={"l2": 300.0, "dropout": 0.0, "features": 0.0},
+    space={"l2": (300.0, 500.0), "dropout": (0.0, 0.33, 0.5), "features": (0.0, 3.0, 10.0)},
 )  # fmt: skip
-PARTS = (KNN, EASE)
+IALS = Ranker(
+    name="ials",
+    fit=ials,
+    seeded=True,
+    defaults={"width": 128, "unseen": 0.1, "l2": 0.03},
+    space={"width": (64, 128), "unseen": (0.07, 0.1, 0.15), "l2": (0.025, 0.03, 0.035)},
+)
+TOWERS = Ranker(
+    name="two-tower", fit=towers, seeded=True, space={"epochs": (10, 15)},
+    defaults={"whole": True, "reach": 1000, "batch": 16, "epochs": 10, "negatives": 256, "temperature": 0.1},
+)  # fmt: skip
+PARTS = (KNN, EASE, IALS, TOWERS)
 
 PROTOCOL = Protocol(
     name="ml100k",

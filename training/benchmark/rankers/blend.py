@@ -8,7 +8,7 @@ import numpy as np
 
 from feature_repo.vectors import Floats, Ints
 from training.benchmark.protocol import Answer, Given, Judge, Model, Objective, Parameters
-from training.benchmark.ranking import Ranker, Ranking, Scorer, rank, top
+from training.benchmark.ranking import Ranker, Ranking, Scorer, answered, top
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0)
 JUDGED = 6000  # users that weights are judged by: their scores of all items are in memory
@@ -32,8 +32,7 @@ class Blend:
     def _answer(self, given: Given[Ranking]) -> Answer:
         weights = given.parameters["blend"]
         scorers = {part.name: part.scorer(given, True) for part in self.parts if float(weights[part.name])}
-        problem = given.problem
-        return Answer(rank(blended(scorers, weights), problem.final, problem.asked, problem.depth))
+        return answered(blended(scorers, weights), given.problem)
 
     def _objective(self, judge: Callable[[Ranking, Ints], Judge], given: Given[Ranking]) -> Objective:
         problem = given.problem

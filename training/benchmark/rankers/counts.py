@@ -3,9 +3,10 @@
 import numpy as np
 import scipy.sparse as sp
 
-from feature_repo.vectors import Floats, Ints
 from training.benchmark.protocol import Parameters
 from training.benchmark.ranking import Inputs, Log, Scorer
+
+STEPS = 50  # between two actions that are still counted as near each other
 
 
 def popularity(inputs: Inputs) -> Scorer:
@@ -15,26 +16,35 @@ def popularity(inputs: Inputs) -> Scorer:
 
 
 def item_knn(inputs: Inputs) -> Scorer:
-    """Cosine of items over users, shrunk; an item of the history weighs `decay`^age, age in items.
+    """Items that users act on near each other; what the user did last weighs most.
 
-    Score = Σ over the history of weight · similarity, similarity = n_ij / (n_i^a · n_j^b + shrink), of each item the
-    `neighbours` largest.
+    Score of j = Σ over his items i of `decay`^age · n_ij / (n_i^row_power · n_j^column_power + shrink); n_ij sums
+    `closeness`^(steps between − 1) over the users who acted on i and then j, times `backward` where j came first.
     """
-    similarity = neighbours(inputs.log.matrix, inputs.parameters)
-    history = aged(inputs.log, float(inputs.parameters["decay"]))
+    similarity, history = neighbours(inputs.log, inputs.parameters), aged(inputs.log, float(inputs.parameters["decay"]))
     return lambda users: np.asarray((history[users] @ similarity).toarray(), np.float32)
 
 
-def neighbours(matrix: sp.csr_matrix, parameters: Parameters) -> sp.csr_matrix:
-    """Similarities [items, items], row: item of the history, column: scored item."""
-    row_power, column_power = float(parameters["row_power"]), float(parameters["column_power"])
-    together = (matrix.T @ matrix).tocoo()
-    counts = np.asarray(matrix.sum(0)).ravel()
-    off = together.row != together.col
-    row, column, value = together.row[off], together.col[off], together.data[off]
-    norm = counts[row] ** row_power * counts[column] ** column_power + float(parameters["shrink"])
-    similar = sp.csr_matrix((value / norm, (row, column)), shape=together.shape, dtype=np.float32)
-    return _strongest(similar, int(parameters["neighbours"]))
+def neighbours(log: Log, parameters: Parameters) -> sp.csr_matrix:
+    """Similarities [items, items], row: item of the history, column: scored item; the diagonal is empty."""
+    ahead = following(log, float(parameters["closeness"]))
+    together = (ahead + float(parameters["backward"]) * ahead.T).tocoo()
+    apart = together.row != together.col
+    row, column, value = together.row[apart], together.col[apart], together.data[apart]
+    counts = np.maximum(log.popularity, 1.0)
+    norm = counts[row] ** float(parameters["row_power"]) * counts[column] ** float(parameters["column_power"])
+    return sp.csr_matrix((value / (norm + float(parameters["shrink"])), (row, column)), together.shape, np.float32)
+
+
+def following(log: Log, closeness: float) -> sp.csr_matrix:
+    """Σ closeness^(steps − 1) over the users who acted on the row's item and, so many steps later, on the column's."""
+    last = np.repeat(log.bounds[1:], np.diff(log.bounds))
+    places, total = np.arange(len(log.items)), sp.csr_matrix((log.width, log.width), dtype=np.float32)
+    for steps in range(1, STEPS):
+        begin = places[places + steps < last]
+        weights = np.full(len(begin), closeness ** (steps - 1), np.float32)
+        total += sp.csr_matrix((weights, (log.items[begin], log.items[begin + steps])), total.shape)
+    return total
 
 
 def aged(log: Log, decay: float) -> sp.csr_matrix:
@@ -42,14 +52,3 @@ def aged(log: Log, decay: float) -> sp.csr_matrix:
     age = np.repeat(log.bounds[1:], np.diff(log.bounds)) - 1 - np.arange(len(log.items))
     weights = np.power(np.float32(decay), age).astype(np.float32)
     return sp.csr_matrix((weights, (log.user_of, log.items)), shape=(log.users, log.width))
-
-
-def _strongest(matrix: sp.csr_matrix, k: int) -> sp.csr_matrix:
-    """The k largest of every row."""
-    matrix = matrix.tocsr()
-    order = np.lexsort((-matrix.data, np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))))
-    place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], np.diff(matrix.indptr))
-    kept = order[place < k]
-    rows: Ints = np.repeat(np.arange(matrix.shape[0]), np.minimum(np.diff(matrix.indptr), k))
-    values: Floats = matrix.data[kept]
-    return sp.csr_matrix((values, (rows, matrix.indices[kept])), shape=matrix.shape)

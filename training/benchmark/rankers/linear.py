@@ -1,25 +1,29 @@
-"""Linear item-to-item rankers in closed form."""
+"""Rankers in closed form: EASE, and iALS by turns."""
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg as la
+import scipy.sparse as sp
 
 from feature_repo.vectors import Floats
 from training.benchmark.ranking import Inputs, Scorer
 
+SWEEPS = 8
+Matrix = npt.NDArray[np.float64]
+
 
 def ease(inputs: Inputs) -> Scorer:
-    """EASE^R (Steck, WWW 2019) with the dropout regularisation of EDLAE (Steck, NeurIPS 2020) where `dropout` > 0."""
-    weights = ease_weights(
-        np.asarray((inputs.log.matrix.T @ inputs.log.matrix).todense(), np.float64),
-        float(inputs.parameters["l2"]),
-        float(inputs.parameters.get("dropout", 0.0)),
-    )
-    matrix = inputs.log.matrix
+    """EASE^R (Steck, WWW 2019) with the dropout regularisation of EDLAE (Steck, NeurIPS 2020) where `dropout` > 0.
+
+    An item feature counts as `features` users who acted on all the items that have it.
+    """
+    matrix, said, features = inputs.log.matrix, inputs.parameters, inputs.problem.item_features
+    gram = np.asarray((matrix.T @ matrix + float(said["features"]) * features @ features.T).todense(), np.float64)
+    weights = ease_weights(gram, float(said["l2"]), float(said["dropout"]))
     return lambda users: np.asarray(matrix[users] @ weights, np.float32)
 
 
-def ease_weights(gram: npt.NDArray[np.float64], l2: float, dropout: float = 0.0) -> Floats:
+def ease_weights(gram: Matrix, l2: float, dropout: float) -> Floats:
     """B [items, items] with a zero diagonal that minimises |X − XB|² + |ΛB|², Λ² = l2 + dropout/(1 − dropout)·diag(G).
 
     `gram` is G = XᵀX and is overwritten.
@@ -34,3 +38,35 @@ def ease_weights(gram: npt.NDArray[np.float64], l2: float, dropout: float = 0.0)
     weights: Floats = (-inverse / np.diag(inverse)).astype(np.float32)
     weights[diagonal] = 0.0
     return weights
+
+
+def ials(inputs: Inputs) -> Scorer:
+    """Implicit alternating least squares (Hu et al., ICDM 2008), regularised by frequency (Rendle et al., RecSys 2022).
+
+    A user's vector is solved from his items, so that whoever comes later is no retraining.
+    """
+    matrix, said = inputs.log.matrix, inputs.parameters
+    rng = np.random.default_rng(inputs.seed)
+    items = rng.normal(0.0, 0.1, (inputs.log.width, int(said["width"])))
+    transposed = matrix.T.tocsr()
+    for sweep in range(1, SWEEPS + 1):
+        users = solve(matrix, items, float(said["unseen"]), float(said["l2"]))
+        items = solve(transposed, users, float(said["unseen"]), float(said["l2"]))
+        inputs.report("iALS", sweep, SWEEPS)
+    found = solve(matrix, items, float(said["unseen"]), float(said["l2"])).astype(np.float32)
+    columns = items.T.astype(np.float32)
+    return lambda asked: found[asked] @ columns
+
+
+def solve(matrix: sp.csr_matrix, factors: Matrix, unseen: float, l2: float) -> Matrix:
+    """Row factors that minimise Σ (1 − u·v)² over what is there + unseen·Σ (u·v)² over all + l2·(n + unseen·m)·|u|².
+
+    `factors` [m, d] are the columns'; n is what a row has. Returns [rows, d].
+    """
+    everywhere = unseen * factors.T @ factors
+    result, eye = np.zeros((matrix.shape[0], factors.shape[1])), np.eye(factors.shape[1])
+    for row in range(matrix.shape[0]):
+        there = factors[matrix.indices[matrix.indptr[row] : matrix.indptr[row + 1]]]
+        weight = l2 * (len(there) + unseen * len(factors))
+        result[row] = np.linalg.solve(everywhere + there.T @ there + weight * eye, there.sum(0))
+    return result
