@@ -5,6 +5,7 @@
     ingest → hourly, between daily runs
     collect: what serving logged, for the next ingest (→ skew: whether serving saw what training would have)
     daily: all of it, through the gate to a canary
+    benchmark: a published protocol on its own files, beside what others reached
 
 Exit codes: 0 done, 1 something it needs does not answer or failed, 2 bad input (one line on stderr says which and
 where), 3 `drift` and `skew`: something drifted or differs, 4 `daily` alone: the gate refused the challenger.
@@ -17,6 +18,7 @@ import typer
 
 from deploy.settings import Settings, load_settings
 from training.adapters.files import OVERLAP
+from training.benchmark.command import benchmark
 from training.console import run
 from training.daily import command as told
 from training.daily.gate import MARGIN
@@ -47,6 +49,7 @@ from training.served import BEAT_S
 from training.skew import DAYS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+app.command()(benchmark)
 
 
 @app.command()

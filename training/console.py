@@ -13,7 +13,7 @@ from deploy.settings import Settings, SettingsError, load_settings
 from training.errors import BusyError, DataError
 from training.progress import stage
 
-TALKING = ("train", "challenger", "daily", "collect")  # say themselves how far they are
+TALKING = ("train", "challenger", "daily", "collect", "benchmark")  # say themselves how far they are
 
 
 def run(

@@ -16,6 +16,7 @@ from feature_repo.feature import Kind
 from feature_repo.schema import CONTENT_WIDTH, SCHEMA, Feature, Group
 from feature_repo.vectors import Floats
 from model_repository.contract import EMBEDDING_WIDTH
+from training.models.softmax import sampled_softmax
 
 CODE_WIDTH = 8  # columns a code is embedded into
 CONTENT_HIDDEN = 64  # columns the content is projected to
@@ -101,15 +102,14 @@ class TwoTower(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(np.log(0.1), dtype=torch.float32))
 
     def loss(self, users: Tensor, items: Tensor, contents: Tensor, item_ids: Tensor, log_q: Tensor) -> Tensor:
-        """In-batch sampled softmax with logQ correction (Yi et al., RecSys 2019, eq. 5).
+        """In-batch sampled softmax with logQ correction.
 
         users [b, U], items [b, I] with contents [b, C]: the positive pairs; item_ids [b] integers; log_q [b]: log
         sampling probability of each item. Another row's item that is the same item is no negative.
         """
         similarity = self.user(users) @ self.item(items, contents).T
-        logits = similarity / self.log_temperature.exp().clamp(0.01, 1.0) - log_q
         same = (item_ids[:, None] == item_ids[None, :]) & ~torch.eye(len(item_ids), dtype=torch.bool)
-        return nn.functional.cross_entropy(logits.masked_fill(same, -1e9), torch.arange(len(item_ids)))
+        return sampled_softmax(similarity, self.log_temperature, log_q, torch.arange(len(item_ids)), same)
 
 
 def _columns(features: tuple[Feature, ...], kind: Kind) -> Tensor:
