@@ -5,12 +5,13 @@ from perf.documents import Row, Table
 RESULT = "drills-2-cores.json"
 LOADED = "{requests:,} requests, p99 {p99_ms:.0f} ms"
 SHOWN = {
-    "triton-killed": LOADED + "; a lower rung after {opens_s:.2f} s, whole {closes_s:.2f} s after the models are back",
+    "triton-killed": LOADED + "; a lower rung after {opens_s:.2f} s, models back after {triton_back_s:.0f} s, "
+    "whole {closes_s:.2f} s after that",
     "triton-hung": LOADED + "; breakers open after {opens_s:.2f} s, whole {closes_s:.2f} s after",
     "triton-restarted": LOADED + "; whole {closes_s:.2f} s after the models are back",
-    "candidates-killed": LOADED + "; whole {closes_s:.2f} s after it is loaded again",
-    "candidates-hung": LOADED + "; breakers open after {opens_s:.2f} s",
-    "ranker-hung": LOADED,
+    "candidates-killed": LOADED + "; whole after {closes_s:.1f} s",
+    "candidates-hung": LOADED + "; breakers open after {opens_s:.2f} s, whole after {closes_s:.1f} s",
+    "ranker-hung": LOADED + "; whole after {closes_s:.1f} s",
     "ranker-slow": LOADED + "; whole {closes_s:.2f} s after",
     "candidates-down": "{L3_answers} answers from L3, {L4_answers} from L4; whole {closes_s:.2f} s after",
     "redis-refuses": LOADED + "; whole {back_s:.2f} s after",
@@ -23,6 +24,7 @@ SHOWN = {
     "features-not-finite": "each feature counted {counted_of_each_feature:.0f} ×",
     "rows-of-another-length": "{counted:.0f} rows counted",
     "unknown-user": "arm {variant}",
+    "rolled-back": LOADED + "; {rollbacks} rollbacks, the slowest took {takes_s:.2f} s",
     "item-withdrawn": "{items} items, on no rung after {gone_s:.2f} s",
     "all-seen": "coverage {coverage[0]}, {coverage[1]}, {coverage[2]}, {coverage[3]}",
     "clock-jump": "{counted:.0f} counted",
