@@ -19,7 +19,7 @@ from exporters.forest import edge_rows, export_forest, gate_forest
 from exporters.generation import Choices, Chunk, Source, Users, write_generation
 from exporters.graphs import gate_graphs
 from exporters.index import LARGEST_FLAT_QUANTIZER
-from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, git_revision, release_numbers
+from exporters.manifest import FILE, IndexFacts, Manifest, Slot, file_entries, release_numbers
 from exporters.names import model_names
 from exporters.overlay import overlay_position
 from exporters.queries import write_ranker_rows
@@ -35,6 +35,7 @@ from training.lines import ASSEMBLE as ASSEMBLE_FILE
 from training.lines import FOREST, Line
 from training.lines import ITEM_TOWER as ITEM_TOWER_FILE
 from training.lines import USER_TOWER as USER_TOWER_FILE
+from training.machine import git_revision
 from training.matrices import Graphs
 
 Report = Callable[[str], None]

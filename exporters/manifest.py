@@ -2,14 +2,12 @@
 
 import hashlib
 import re
-import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from deploy.settings import ROOT
 from deploy.triton.backends.pace import breathe
 from exporters.errors import ManifestError
 
@@ -120,15 +118,6 @@ def sha256(path: Path) -> str:
             digest.update(part)
             breathe()
     return digest.hexdigest()
-
-
-def git_revision() -> str | None:
-    """The checkout's revision; None outside one."""
-    try:
-        command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def read(folder: Path) -> Manifest:

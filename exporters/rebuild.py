@@ -9,12 +9,13 @@ from deploy.settings import Settings
 from exporters.build import add_generation, build_next, index_choices, some_users
 from exporters.files import link_or_copy
 from exporters.generation import Report, Source
-from exporters.manifest import Manifest, file_entries, git_revision
+from exporters.manifest import Manifest, file_entries
 from exporters.overlay import overlay_position
 from feature_repo.store import items_as_of
 from model_repository.contract import CANDIDATE_SEARCH
 from training.dataset import Dataset
 from training.lines import Line
+from training.machine import git_revision
 
 
 def rebuild(settings: Settings, before: Manifest, line: Line, catalogue: Source, report: Report) -> Path:

@@ -5,26 +5,20 @@
 
 import json
 import math
-import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from deploy.settings import ROOT
 from perf.errors import PerfError
-from perf.machine import facts
+from training.machine import facts, run
 
 FOLDER = ROOT / "perf" / "results"
-_STARTED, _CLOCK = datetime.now(UTC), time.monotonic()  # one process makes one measurement
 
 
 def stamped(document: Mapping[str, object]) -> dict[str, object]:
     """The document with `machine` and `run` before it; what it says of them itself stays."""
-    return {"machine": facts(), "run": _run()} | {name: _finite(value) for name, value in document.items()}
+    return {"machine": facts(), "run": run("perf")} | {name: _finite(value) for name, value in document.items()}
 
 
 def store(document: Mapping[str, object], path: Path) -> None:
@@ -53,19 +47,3 @@ def _finite(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _run() -> dict[str, object]:
-    return {
-        "command": shlex.join(["python", "-m", "perf", *sys.argv[1:]]),
-        "started_at": _STARTED.isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - _CLOCK, 1),
-        "code_changed": _code_changed(),
-    }
-
-
-def _code_changed() -> bool | None:
-    """Whether tracked files, stored results and documents aside, differ from the revision; None outside a checkout."""
-    paths = ("--", ".", ":!perf/results", ":!*.md")
-    done = subprocess.run(["git", "-C", str(ROOT), "diff", "--quiet", "HEAD", *paths], capture_output=True, check=False)
-    return {0: False, 1: True}.get(done.returncode)

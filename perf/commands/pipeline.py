@@ -17,9 +17,9 @@ def pipeline(
     as_json: Json = False,
 ) -> None:
     """Validation and features over generated events of growing number: seconds, memory, slope. Needs no stack."""
-    from perf.machine import facts
     from perf.pipeline.growth import Size, measure, slope
     from perf.pipeline.plot import plot
+    from training.machine import facts
 
     sizes: list[Size] = []
     for size in measure(load_settings(), events or (1_000_000, 10_000_000, 50_000_000), keep):

@@ -24,12 +24,12 @@ def roofline(
     as_json: Json = False,
 ) -> None:
     """Bytes, FLOPs, node visits and calls of each stage, and the requests/s they allow. Needs no stack."""
-    from perf.machine import facts as machine_facts
     from perf.roofline.ceiling import as_rows, ceilings, read_achieved, whole
     from perf.roofline.devices import measure, named
     from perf.roofline.facts import newest_facts, resized
     from perf.roofline.plot import plot
     from perf.roofline.stages import stages
+    from training.machine import facts as machine_facts
 
     machine = machine_facts()
     cores = int(str(machine["cores"]))

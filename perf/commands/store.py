@@ -10,8 +10,8 @@ from perf.console import Json, Save, finish, show
 
 def store(users: Annotated[int, typer.Option(min=1)] = 1_000_000, save: Save = None, as_json: Json = False) -> None:
     """Bytes per user and rows per second of the online store, beside Feast's own rows."""
-    from perf.machine import facts
     from perf.store import measure
+    from training.machine import facts
 
     rows = measure(load_settings(), users)
     show(rows)

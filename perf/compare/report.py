@@ -7,7 +7,7 @@ from typing import Any
 
 from perf.compare.servers import TRIDENT
 from perf.compare.whole_path import PEERS
-from perf.machine import facts
+from training.machine import facts
 
 Document = Mapping[str, Any]
 Row = dict[str, object]

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from perf.errors import PerfError
 from perf.gpu.device import AbsentError, Device
 from perf.gpu.parity import ParityError
-from perf.machine import facts
+from training.machine import facts
 
 Status = Literal["measured", "absent", "failed", "waiting"]
 Say = Callable[[str], None]

@@ -13,7 +13,6 @@ from exporters.manifest import Manifest, read
 from feature_repo.store import connect
 from perf.catalogue.make import catalogue_settings, make
 from perf.load import ClosedLoop, Outcome, Target, drive
-from perf.machine import facts
 from perf.plan.fit import fit
 from perf.plan.meter import ALL_CORES, Reading, look
 from perf.plan.profile import Profile, Seen, Stored
@@ -21,6 +20,7 @@ from perf.plan.trials import CALIBRATION, Trial
 from perf.plan.work import MIB, forest_visits, item_row_bytes, line_bytes, scan_of
 from perf.stack import Serving, serving
 from perf.users import user_id
+from training.machine import facts
 
 Report = Callable[[str], None]
 CLIENTS = 12  # always busy: enough to saturate two cores

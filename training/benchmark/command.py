@@ -15,6 +15,8 @@ from training.benchmark.run import SEEDS, TUNED, chosen, document, run, search, 
 from training.console import run as stage
 from training.errors import DataError
 from training.lines import write_json
+from training.machine import facts
+from training.machine import run as ran
 from training.options import Json
 from training.progress import bars
 
@@ -57,7 +59,7 @@ def measure(
     found = document(protocol, results, parameters, numbers)
     if save:
         save.parent.mkdir(parents=True, exist_ok=True)
-        write_json(save, found)
+        write_json(save, {"machine": facts(), "run": ran("training"), **found})
     return found
 
 

@@ -34,13 +34,19 @@ def tuned(protocol: Protocol[Any], folder: Path = TUNED) -> dict[str, Parameters
 
 
 def search(
-    protocol: Protocol[Any], problem: Any, names: Sequence[str], folder: Path, report: Report, told: Trial
+    protocol: Protocol[Any],
+    problem: Any,
+    names: Sequence[str],
+    folder: Path,
+    report: Report,
+    told: Trial,
+    known: Path = TUNED,
 ) -> dict[str, Parameters]:
     """Tune these models, in the protocol's order, so that a blend finds its parts tuned; returns all parameters.
 
-    Trials are in `folder`/studies.
+    Trials are in `folder`/studies; `known` has what earlier studies stored.
     """
-    parameters, memo = tuned(protocol), dict[Any, Any]()
+    parameters, memo = tuned(protocol, known), dict[Any, Any]()
     for name in names:
         model = protocol.models[name]
         if model.objective is None or not model.space:
@@ -96,6 +102,9 @@ def document(
         "reference": _named(protocol.best(protocol.reference)),
         "figures": means,
         "by_seed": {name: [run.figures[protocol.metric] for run in runs] for name, runs in results.items()},
+        "spread": {name: round(_spread(runs, protocol.metric), 6) for name, runs in results.items()},
+        "published": [{"model": name, **row} for name, row in protocol.published.items()],
+        "references": [{"model": name, **row} for name, row in protocol.reference.items()],
         "digests": {name: [run.digest for run in runs] for name, runs in results.items()},
         "model_seconds": {name: round(sum(run.seconds for run in runs), 1) for name, runs in results.items()},
         "parameters": {name: dict(parameters[name]) for name in results},
@@ -112,6 +121,12 @@ def chosen(protocol: Protocol[Any], wanted: Sequence[str]) -> list[str]:
 
 def _means(runs: Sequence[Result]) -> dict[str, float]:
     return {metric: round(fmean(run.figures[metric] for run in runs), 6) for metric in runs[0].figures}
+
+
+def _spread(runs: Sequence[Result], metric: str) -> float:
+    """The largest less the smallest of the seeds."""
+    values = [run.figures[metric] for run in runs]
+    return max(values) - min(values)
 
 
 def _named(best: tuple[str, float] | None) -> dict[str, Any] | None:

@@ -132,5 +132,5 @@ PROTOCOL = Protocol(
         "SLIM ElasticNet": {"precision@10": 0.3770, "recall@10": 0.2441, "ndcg@10": 0.2957},
         "MCRec": {"precision@10": 0.3110, "recall@10": 0.2113, "ndcg@10": 0.2466},
     },
-    reference={"EASE, l2 300": {"precision@10": 0.3759, "recall@10": 0.2452, "ndcg@10": 0.2925}},
+    reference={"EASE (l2 300)": {"precision@10": 0.3759, "recall@10": 0.2452, "ndcg@10": 0.2925}},
 )

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg as la
 import scipy.sparse as sp
+from threadpoolctl import threadpool_limits
 
 from feature_repo.vectors import Floats
 from training.benchmark.ranking import Inputs, Scorer
@@ -47,13 +48,13 @@ def ials(inputs: Inputs) -> Scorer:
     """
     matrix, said = inputs.log.matrix, inputs.parameters
     rng = np.random.default_rng(inputs.seed)
-    items = rng.normal(0.0, 0.1, (inputs.log.width, int(said["width"])))
-    transposed = matrix.T.tocsr()
-    for sweep in range(1, SWEEPS + 1):
-        users = solve(matrix, items, float(said["unseen"]), float(said["l2"]))
-        items = solve(transposed, users, float(said["unseen"]), float(said["l2"]))
-        inputs.report("iALS", sweep, SWEEPS)
-    found = solve(matrix, items, float(said["unseen"]), float(said["l2"])).astype(np.float32)
+    items, transposed = rng.normal(0.0, 0.1, (inputs.log.width, int(said["width"]))), matrix.T.tocsr()
+    weights = float(said["unseen"]), float(said["l2"])
+    with threadpool_limits(1):  # small systems: threads would only wait for each other
+        for sweep in range(1, SWEEPS + 1):
+            items = solve(transposed, solve(matrix, items, *weights), *weights)
+            inputs.report("iALS", sweep, SWEEPS)
+        found = solve(matrix, items, *weights).astype(np.float32)
     columns = items.T.astype(np.float32)
     return lambda asked: found[asked] @ columns
 
