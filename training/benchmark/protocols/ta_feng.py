@@ -75,9 +75,7 @@ def problem(receipts: Receipts) -> tuple[Supermarket, Judge]:
     january = draw.permutation(_returning(past, JANUARY, FEBRUARY))
     december = draw.permutation(_returning(past, DECEMBER, JANUARY))[:ASKED]
     half = min(ASKED, len(january) // 2)
-    judge = BasketJudge(
-        _bought(receipts, asked, FEBRUARY, MARCH), _bought(receipts, asked, 0, FEBRUARY), receipts.items
-    )
+    bought, had = _bought(receipts, asked, FEBRUARY, MARCH), _bought(receipts, asked, 0, FEBRUARY)
     return Supermarket(
         receipts=past,
         before=Month(day=DECEMBER, customers=december, bought=_bought(past, december, DECEMBER, JANUARY)),
@@ -85,7 +83,7 @@ def problem(receipts: Receipts) -> tuple[Supermarket, Judge]:
         validation=Month(day=JANUARY, customers=january[half : 2 * half],
                          bought=_bought(past, january[half : 2 * half], JANUARY, FEBRUARY)),
         asked=Month(day=FEBRUARY, customers=asked),
-    ), judge  # fmt: skip
+    ), BasketJudge(bought, had, receipts.items)  # fmt: skip
 
 
 def _receipts(path: Path) -> Receipts:
@@ -121,7 +119,7 @@ def _bought(receipts: Receipts, customers: Ints, start: int, end: int) -> Ints:
 
 
 class BasketJudge:
-    """Figures of rankings [2, customers, K]: among all items, and among those that are new to the customer; −1 is none."""
+    """Figures of rankings [2, customers, K]: among all items, and among those new to the customer; −1 is none."""
 
     def __init__(self, bought: Ints, had: Ints, items: int) -> None:
         self._truths, self._items = (bought, np.setdiff1d(bought, had)), items

@@ -16,8 +16,8 @@ DECAYS = (1, 3, 6, 12, 24)
 DAY = HOURS.index(24)
 FEATURES = (
     *(f"users_{hours}h" for hours in HOURS), "users", "events_24h", "events_168h",
-    *(f"decayed_{hours}h" for hours in DECAYS), "age", "idle", "idle_rank", "newer_than_visit", "share_24h", "alike_users", "after_last", "place",
-    "user_items", "user_idle",
+    *(f"decayed_{hours}h" for hours in DECAYS), "age", "idle", "idle_rank", "newer_than_visit", "share_24h",
+    "alike_users", "after_last", "place", "user_items", "user_idle",
 )  # fmt: skip
 
 
