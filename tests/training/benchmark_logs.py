@@ -52,12 +52,9 @@ def write_ta_feng(folder: Path, noise: int | None = None) -> Path:
                 item = thing
                 if other is not None and day >= pd.Timestamp("2001-02-01"):
                     item = int(other.integers(THINGS))
-                date = f"{day.month}/{day.day}/{day.year}"
-                rows.append(
-                    (date, f"{customer:04}", "25-29", "115", str(100 + item % 3), f"{item:05}", 1, 10, 20 + item)
-                )
-    names = ["TRANSACTION_DT", "CUSTOMER_ID", "AGE_GROUP", "PIN_CODE", "PRODUCT_SUBCLASS", "PRODUCT_ID", "AMOUNT", "ASSET",
-             "SALES_PRICE"]  # fmt: skip
+                date, group = f"{day.month}/{day.day}/{day.year}", str(100 + item % 3)
+                rows.append((date, f"{customer:04}", group, f"{item:05}", 1, 20 + item))
+    names = ["TRANSACTION_DT", "CUSTOMER_ID", "PRODUCT_SUBCLASS", "PRODUCT_ID", "AMOUNT", "SALES_PRICE"]
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=names).to_parquet(folder / "ta_feng.parquet")
     return folder

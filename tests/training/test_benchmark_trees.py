@@ -27,7 +27,7 @@ def small(name: str) -> Protocol[Any]:
     """The protocol with small forests, one parameter to tune."""
     protocol = named(name)
     models = {
-        name: dataclasses.replace(model, defaults=TINY, space={"num_leaves": (2, 8)}) if model.space else model
+        name: dataclasses.replace(model, defaults=TINY, space={"num_leaves": (2, 8)}) if model.seeded else model
         for name, model in protocol.models.items()
     }
     return dataclasses.replace(protocol, models=models)

@@ -7,6 +7,7 @@ knows, as the reference does, what others did before the moment, be it their own
 tuned, on a log without any target. Validation is the item before the target, learning is on the five before that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from feature_repo.vectors import Ints
+from feature_repo.vectors import Floats, Ints
 from training.adapters.read import convert, read_csv, require
 from training.benchmark.protocol import Answer, Figures, Given, Judge, Model, Objective, Parameters, Protocol
 from training.benchmark.trees.boost import DEFAULTS, SPACE
@@ -98,19 +99,32 @@ class TargetJudge:
         }
 
 
-def _popular(hours: float, decays: bool = False) -> Model[News]:
-    """Users that came to an item for the first time in the last hours, or with weight exp(−age/hours)."""
+def counted(log: Events, visits: Visits, count: Callable[[Clock], Floats]) -> Answer:
+    """What the clock counts at each visit, of items that the user has not had."""
+    clock, scores = Clock(log), np.full((len(visits), log.items), -np.inf, np.float32)
+    for row, (user, moment) in enumerate(zip(visits.user, visits.moment, strict=True)):
+        clock.to(int(moment))
+        items = clock.unseen(int(user))
+        scores[row, items] = count(clock)[items]
+    return Answer(scores)
 
-    def answer(given: Given[News]) -> Answer:
-        asked, log = given.problem.asked, given.problem.log
-        clock, scores = Clock(log), np.full((len(asked), log.items), -np.inf, np.float32)
-        for row, (user, moment) in enumerate(zip(asked.user, asked.moment, strict=True)):
-            clock.to(int(moment))
-            items = clock.unseen(int(user))
-            scores[row, items] = (clock.decayed(hours) if decays else clock.counts(hours))[items]
-        return Answer(scores)
 
-    return Model(answer=answer, ours=decays)
+def _popular(hours: float) -> Model[News]:
+    """Users that came to an item for the first time in the last hours."""
+    return Model(
+        answer=lambda given: counted(given.problem.log, given.problem.asked, lambda clock: clock.counts(hours)),
+        ours=False,
+    )
+
+
+def _decayed(log: Events, visits: Visits, parameters: Parameters) -> Answer:
+    """Users that came to an item for the first time, each weighing exp(−age/hours)."""
+    return counted(log, visits, lambda clock: clock.decayed(float(parameters["hours"])))
+
+
+def _decayed_objective(given: Given[News]) -> Objective:
+    news, judge = given.problem, TargetJudge(given.problem.validation.known)
+    return lambda parameters: judge(_decayed(news.past, news.validation, parameters))[METRIC]
 
 
 def ranked(given: Given[News], parameters: Parameters, name: str) -> Answer:
@@ -149,10 +163,13 @@ PROTOCOL = Protocol(
         "popularity": _popular(np.inf),
         "popularity-7d": _popular(168),
         "popularity-1d": _popular(24),
-        "decayed-12h": _popular(12, decays=True),
+        "decayed": Model(
+            answer=lambda given: _decayed(given.problem.log, given.problem.asked, given.parameters["decayed"]),
+            objective=_decayed_objective, defaults={"hours": 6}, space={"hours": (1, 3, 6, 12, 24, 48)},
+        ),
         "ranker": Model(
             answer=lambda given: ranked(given, given.parameters["ranker"], "asked"),
-            objective=_objective, space=SPACE, defaults={**DEFAULTS, "rounds": 200}, seeded=True,
+            objective=_objective, space=SPACE, defaults=DEFAULTS, seeded=True,
         ),
     },
     published={},
