@@ -119,7 +119,7 @@ class Shelf:
         interval = np.where(times > 1, span / np.maximum(times - 1, 1), np.nan)
         return {
             "times": np.nan_to_num(times), "pieces": own["pieces"].to_numpy(), "own_idle": idle,
-            "own_since": self.day - own["first"].to_numpy(), "own_interval": idle / interval,
+            "own_since": _known(self.day - own["first"].to_numpy()), "own_interval": idle / interval,
         }  # fmt: skip
 
     def _of_items(self, items: Ints) -> Columns:
@@ -128,10 +128,10 @@ class Shelf:
         again = np.bincount(self._item[self.own["times"].to_numpy() > 1], minlength=self.past.items)
         known = line.groupby("item").agg(price=("price", "median"), day=("day", "min")).reindex(items)
         return {
-            **{f"users_{days}d": self.users(days)[items] for days in WINDOWS},
-            "users": count[items],
+            **{f"users_{days}d": _relative(self.users(days))[items] for days in WINDOWS},
+            "users": _relative(count)[items],
             "item_repeats": (again / (count + 10))[items],
-            "item_age": self.day - known["day"].to_numpy(),
+            "item_age": _known(self.day - known["day"].to_numpy()),
             "price": known["price"].to_numpy(),
         }
 
@@ -154,7 +154,7 @@ class Shelf:
         total = np.bincount(self.past.customer, minlength=self.past.customers)[customer]
         popular = np.bincount(group, self.users(), minlength=width)
         share = bought / np.maximum(total, 1)
-        return {"group_times": bought, "group_share": share, "group_users": popular[group[items]]}
+        return {"group_times": bought, "group_share": share, "group_users": _relative(popular)[group[items]]}
 
     def _along(self, customers: Ints, rows: Ints, items: Ints) -> Floats:
         result = np.empty(len(rows), np.float32)
@@ -171,6 +171,16 @@ def _own(past: Receipts) -> pd.DataFrame:
     return lines.groupby("key").agg(
         times=("day", "count"), pieces=("pieces", "sum"), first=("day", "min"), last=("day", "max")
     )
+
+
+def _relative(counts: Floats) -> Floats:
+    """Beside the most popular: months of data are more or fewer, shares stay comparable."""
+    return np.asarray(counts / max(float(counts.max(initial=0)), 1.0), np.float32)
+
+
+def _known(days: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """At most a month: nobody knows how much older than the first receipt something is."""
+    return np.minimum(days, MONTH)
 
 
 def _largest(scores: sp.csr_matrix, k: int) -> tuple[Ints, Ints]:
