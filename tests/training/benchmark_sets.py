@@ -25,6 +25,8 @@ def write_movies(folder: Path, seed: int = 1) -> Path:
         f"{item},Film {item}," + ",".join(str(int(n == item % 19)) for n in range(19)) for item in range(1, ITEMS + 1)
     ]
     _write(folder / "items.csv.gz", "\n".join(["movie_id,movie_title," + ",".join(GENRES), *movies]))
+    people = [f"{user},{20 + user},{'MF'[user % 2]},artist" for user in range(1, USERS + 1)]
+    _write(folder / "users.csv.gz", "\n".join(["user_id,age,gender,occupation", *people]))
     return folder
 
 

@@ -11,7 +11,7 @@ from tests.training.benchmark_sets import ITEMS, write_beauty
 from training.benchmark.protocols import named
 from training.benchmark.rankers.blend import standardised
 from training.benchmark.rankers.counts import aged, following, neighbours
-from training.benchmark.rankers.linear import ease_weights, solve
+from training.benchmark.rankers.linear import ease_weights, slim_weights, solve
 from training.benchmark.rankers.towers import padded_features, towers
 from training.benchmark.ranking import Asked, Inputs, Log, log_of, top
 from training.models.sequence import PAD, SequenceConfig, SequenceTowers
@@ -54,6 +54,20 @@ def test_ease_is_the_regression_of_each_item_on_all_others(dropout: float) -> No
         plain = np.linalg.solve((G + penalty)[np.ix_(others, others)], G[others, item])
         assert weights[others, item] == pytest.approx(plain, abs=1e-5)
         assert weights[item, item] == 0
+
+
+def test_slim_meets_the_conditions_of_its_optimum() -> None:
+    X = np.random.default_rng(0).integers(0, 2, (30, 6)).astype(np.float32)
+    G = X.T @ X
+    B = slim_weights(G, 1.5, 4.0, 400)
+    slope = G @ B - G + 4.0 * B + 1.5
+    off = ~np.eye(6, dtype=bool)
+    assert not B[~off].any()
+    assert (B >= 0).all()
+    assert (B[off] > 0).any()
+    assert (B[off] == 0).any()
+    assert slope[off & (B > 0)] == pytest.approx(0, abs=1e-3)
+    assert (slope[off & (B == 0)] >= -1e-3).all()
 
 
 def test_als_solves_the_weighted_least_squares() -> None:

@@ -97,6 +97,7 @@ class Ranking:
     depth: int  # items of a ranking
     metric: str
     item_features: sp.csr_matrix  # [items, n], known beforehand
+    user_features: sp.csr_matrix | None = None  # [users, n], known beforehand
     every_score: bool = False  # asked are scores of all items, where the candidates would tell the test label
 
 

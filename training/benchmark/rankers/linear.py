@@ -1,4 +1,4 @@
-"""Rankers in closed form: EASE, and iALS by turns."""
+"""Linear rankers: EASE in closed form, SLIM and iALS by turns of closed forms."""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,19 +9,24 @@ from threadpoolctl import threadpool_limits
 from feature_repo.vectors import Floats
 from training.benchmark.ranking import Inputs, Scorer
 
-SWEEPS = 8
+SWEEPS = 8  # of iALS
+STEPS = 50  # of SLIM
 Matrix = npt.NDArray[np.float64]
 
 
 def ease(inputs: Inputs) -> Scorer:
     """EASE^R (Steck, WWW 2019) with the dropout regularisation of EDLAE (Steck, NeurIPS 2020) where `dropout` > 0.
 
-    An item feature counts as `features` users who acted on all the items that have it.
+    An item feature counts as `features` users who acted on all the items that have it, a user feature as an item of
+    all who have it, `people` times.
     """
     matrix, said, features = inputs.log.matrix, inputs.parameters, inputs.problem.item_features
-    gram = np.asarray((matrix.T @ matrix + float(said["features"]) * features @ features.T).todense(), np.float64)
-    weights = ease_weights(gram, float(said["l2"]), float(said["dropout"]))
-    return lambda users: np.asarray(matrix[users] @ weights, np.float32)
+    items, people = matrix.shape[1], inputs.problem.user_features
+    known = matrix if people is None else sp.hstack([matrix, float(said["people"]) * people], "csr")
+    gram = np.asarray((known.T @ known).todense(), np.float64)
+    gram[:items, :items] += float(said["features"]) * (features @ features.T).toarray()
+    weights = ease_weights(gram, float(said["l2"]), float(said["dropout"]))[:, :items]
+    return lambda users: np.asarray(known[users] @ weights, np.float32)
 
 
 def ease_weights(gram: Matrix, l2: float, dropout: float) -> Floats:
@@ -39,6 +44,32 @@ def ease_weights(gram: Matrix, l2: float, dropout: float) -> Floats:
     weights: Floats = (-inverse / np.diag(inverse)).astype(np.float32)
     weights[diagonal] = 0.0
     return weights
+
+
+def slim(inputs: Inputs) -> Scorer:
+    """SLIM (Ning & Karypis, ICDM 2011): an elastic net of every item on the others, without negative weights."""
+    matrix, said = inputs.log.matrix, inputs.parameters
+    gram = np.asarray((matrix.T @ matrix).todense(), np.float32)
+    weights = slim_weights(gram, float(said["l1"]), float(said["l2"]), STEPS)
+    return lambda users: np.asarray(matrix[users] @ weights, np.float32)
+
+
+def slim_weights(gram: Floats, l1: float, l2: float, steps: int) -> Floats:
+    """B [items, items] ≥ 0 with a zero diagonal that minimises ½|X − XB|² + ½·l2·|B|² + l1·Σ B, for G = XᵀX.
+
+    By alternating directions (Steck et al., ADMM SLIM, WSDM 2020).
+    """
+    rho = np.float32(np.trace(gram) / len(gram) + l2)
+    inverse = np.linalg.inv(gram + (l2 + rho) * np.eye(len(gram), dtype=np.float32))
+    start, diagonal = inverse @ gram, np.diag(inverse)
+    sparse, dual = np.zeros_like(gram), np.zeros_like(gram)
+    for _ in range(steps):
+        dense = start + inverse @ (rho * sparse - dual)
+        dense -= inverse * (np.diag(dense) / diagonal)
+        sparse = np.maximum(dense + dual / rho - l1 / rho, 0.0).astype(np.float32)
+        dual += rho * (dense - sparse)
+    np.fill_diagonal(sparse, 0.0)
+    return sparse
 
 
 def ials(inputs: Inputs) -> Scorer:
