@@ -120,9 +120,10 @@ def _forest(name: str, known: Sequence[str], ours: bool = True) -> Model[Clicks]
 
 
 def _popularity(given: Given[Clicks]) -> Answer:
-    """Share of the users; a probability only so that it can be judged."""
-    count = np.asarray(given.problem.log.sum(0)).ravel()[given.problem.asked.item]
-    return Answer((count + 1.0) / (given.problem.users + 2.0))
+    """Positives of the item beside the negatives that an even draw gives each item."""
+    log = given.problem.log
+    count = np.asarray(log.sum(0), np.float64).ravel()[given.problem.asked.item] + 0.5
+    return Answer(count / (count + log.nnz / log.shape[1]))
 
 
 PROTOCOL = Protocol(
