@@ -7,6 +7,7 @@ entry of `BLOCKS`, and its markers (`perf.documents`) where it is to stand.
 from perf.documents import Blocks, Row, Table, Words
 from perf.drill.table import RESULT as DRILLS
 from perf.drill.table import TABLE
+from perf.quality import TABLES as QUALITY
 
 BENCH, DEMO, PIPELINE, SCALE, STORE, SWAP, VALIDATION = (
     f"{name}-2-cores.json"
@@ -161,6 +162,7 @@ BLOCKS: Blocks = {
                 "`candidates`", "all processes", "saturation · knee, requests/s", "p50 · p99"),
         rows=tuple(map(_size, (100_000, 1_000_000, 10_000_000)))),
     "drills": TABLE,
+    **QUALITY,
     "swap": Table(
         header=("swaps", "requests, at", "failed · mixed", "p99 before · publishing · retiring", "limit",
                 "degraded before · publishing · retiring", "publish · retire took"),

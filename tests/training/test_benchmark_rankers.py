@@ -10,7 +10,7 @@ import torch
 from tests.training.benchmark_sets import ITEMS, write_beauty
 from training.benchmark.protocols import named
 from training.benchmark.rankers.blend import standardised
-from training.benchmark.rankers.counts import aged, following, neighbours
+from training.benchmark.rankers.counts import aged, following, likeness, neighbours
 from training.benchmark.rankers.linear import ease_weights, slim_weights, solve
 from training.benchmark.rankers.towers import padded_features, towers
 from training.benchmark.ranking import Asked, Inputs, Log, log_of, top
@@ -41,6 +41,15 @@ def test_neighbours_count_backward_less_and_popular_ones_less() -> None:
     assert found[1, 0] == pytest.approx(0.1 / (2 * 1 + 1))
     assert found[1, 2] == pytest.approx(1.1 / (2 * 2**0.5 + 1))
     assert not found.diagonal().any()
+
+
+def test_the_most_alike_users_count_and_nobody_himself() -> None:
+    matrix = sp.csr_matrix([[1.0, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1]])
+    found = likeness(matrix, 0.0, 1)
+    assert found[0] == pytest.approx([0, 4 / 6, 0])  # (2 / √(2 · 3))²
+    assert found[2] == pytest.approx([0, 1 / 6, 0])
+    rare = likeness(matrix, 1.0, 2)[1]  # squared lengths 1, 1.5, 1.5; in common 1 with user 0, 0.5 with user 2
+    assert rare == pytest.approx([1 / 1.5, 0, 0.25 / 1.5 / 1.5])
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

@@ -18,7 +18,7 @@ from training.adapters.read import read_csv, require, seconds
 from training.benchmark.judges import RankingJudge, ndcg, precision, recall
 from training.benchmark.protocol import Judge, Protocol
 from training.benchmark.rankers.blend import Blend
-from training.benchmark.rankers.counts import item_knn, popularity
+from training.benchmark.rankers.counts import item_knn, popularity, user_knn
 from training.benchmark.rankers.linear import ease, ials, slim
 from training.benchmark.rankers.towers import towers
 from training.benchmark.ranking import Asked, Log, Ranker, Ranking, log_of
@@ -100,6 +100,10 @@ KNN = Ranker(
     defaults={"closeness": 0.9, "backward": 1.0, "shrink": 10.0, "row_power": 0.5, "column_power": 0.5, "decay": 1.0},
     space={"closeness": (0.8, 0.9), "shrink": (10.0, 30.0), "row_power": (0.5, 0.7), "column_power": (0.3, 0.4, 0.5)},
 )  # fmt: skip
+LIKE = Ranker(
+    name="user-knn", fit=user_knn, defaults={"rarity": 0.5, "neighbours": 200},
+    space={"rarity": (0.0, 0.5, 1.0), "neighbours": (100, 200)},
+)  # fmt: skip
 EASE = Ranker(
     name="ease", fit=ease, defaults={"l2": 300.0, "dropout": 0.0, "features": 0.0, "people": 0.0},
     space={"l2": (300.0, 500.0), "dropout": (0.0, 0.33, 0.5), "features": (0.0, 3.0, 10.0),
@@ -119,7 +123,7 @@ TOWERS = Ranker(
     name="two-tower", fit=towers, seeded=True,
     defaults={"whole": True, "reach": 1000, "batch": 16, "epochs": 10, "negatives": 256, "temperature": 0.1},
 )  # fmt: skip
-PARTS = (KNN, EASE, SLIM, IALS, TOWERS)
+PARTS = (KNN, LIKE, EASE, SLIM, IALS, TOWERS)
 
 PROTOCOL = Protocol(
     name="ml100k",

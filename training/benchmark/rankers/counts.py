@@ -1,8 +1,9 @@
-"""Rankers that count: popularity and item-kNN."""
+"""Rankers that count: popularity, item-kNN and user-kNN."""
 
 import numpy as np
 import scipy.sparse as sp
 
+from feature_repo.vectors import Floats
 from training.benchmark.protocol import Parameters
 from training.benchmark.ranking import Inputs, Log, Scorer
 
@@ -23,6 +24,25 @@ def item_knn(inputs: Inputs) -> Scorer:
     """
     similarity, history = neighbours(inputs.log, inputs.parameters), aged(inputs.log, float(inputs.parameters["decay"]))
     return lambda users: np.asarray((history[users] @ similarity).toarray(), np.float32)
+
+
+def user_knn(inputs: Inputs) -> Scorer:
+    """Items of the users who are most alike: cosine over items that weigh 1 / users^`rarity`, squared."""
+    matrix, said = inputs.log.matrix, inputs.parameters
+    alike = likeness(matrix, float(said["rarity"]), int(said["neighbours"]))
+    return lambda users: np.asarray(alike[users] @ matrix, np.float32)
+
+
+def likeness(matrix: sp.csr_matrix, rarity: float, neighbours: int) -> Floats:
+    """[users, users]: squared cosines of the most alike, 0 for all others and for oneself."""
+    counts = np.maximum(np.asarray(matrix.sum(0)).ravel(), 1.0)
+    weighed = matrix @ sp.diags(counts ** (-rarity / 2))
+    length = np.sqrt(np.maximum(np.asarray(weighed.multiply(weighed).sum(1)).ravel(), 1e-9))
+    cosine = (weighed @ weighed.T).toarray() / length[:, None] / length
+    np.fill_diagonal(cosine, 0.0)
+    k = min(neighbours, len(cosine))
+    least = -np.partition(-cosine, k - 1, axis=1)[:, k - 1 : k]
+    return np.where(cosine >= least, cosine**2, 0.0).astype(np.float32)
 
 
 def neighbours(log: Log, parameters: Parameters) -> sp.csr_matrix:
