@@ -173,14 +173,14 @@ def _own(past: Receipts) -> pd.DataFrame:
     )
 
 
-def _relative(counts: Floats) -> Floats:
+def _relative(counts: npt.NDArray[Any]) -> Floats:
     """Beside the most popular: months of data are more or fewer, shares stay comparable."""
     return np.asarray(counts / max(float(counts.max(initial=0)), 1.0), np.float32)
 
 
 def _known(days: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """At most a month: nobody knows how much older than the first receipt something is."""
-    return np.minimum(days, MONTH)
+    return np.asarray(np.minimum(days, MONTH))
 
 
 def _largest(scores: sp.csr_matrix, k: int) -> tuple[Ints, Ints]:
