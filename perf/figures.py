@@ -8,6 +8,7 @@ from perf.documents import Blocks, Row, Table, Words
 from perf.drill.table import RESULT as DRILLS
 from perf.drill.table import TABLE
 from perf.quality import TABLES as QUALITY
+from perf.quality_features import TABLES as BY_FEATURES
 
 BENCH, DEMO, PIPELINE, SCALE, STORE, SWAP, VALIDATION = (
     f"{name}-2-cores.json"
@@ -163,6 +164,7 @@ BLOCKS: Blocks = {
         rows=tuple(map(_size, (100_000, 1_000_000, 10_000_000)))),
     "drills": TABLE,
     **QUALITY,
+    **BY_FEATURES,
     "swap": Table(
         header=("swaps", "requests, at", "failed · mixed", "p99 before · publishing · retiring", "limit",
                 "degraded before · publishing · retiring", "publish · retire took"),

@@ -10,6 +10,9 @@ PLACES = {
     "ml100k": ("ml100k", "PROTOCOL"),
     "beauty-full": ("beauty", "EVERYTHING"),
     "beauty-99": ("beauty", "AMONG_99"),
+    "lastfm-ctr": ("lastfm_ctr", "PROTOCOL"),
+    "deskdrop": ("deskdrop", "PROTOCOL"),
+    "ta-feng": ("ta_feng", "PROTOCOL"),
 }  # name: module, object
 
 
