@@ -21,7 +21,6 @@ def plan(
     trees: Annotated[int, typer.Option(min=1, help="of all objectives together")] = 300,
     leaves: Annotated[int, typer.Option(min=2, help="of a tree")] = 64,
     hit_rate: Annotated[float, typer.Option(min=0, max=1, help="requests with a cached embedding")] = 0.9,
-    events: Annotated[float, typer.Option(min=0, help="clicks, purchases … that come in for each request")] = 0.1,
     n_plus: Annotated[int, typer.Option(min=0, help="replicas of each pool that may be lost")] = 1,
     swap_headroom: Annotated[float, typer.Option(min=0, max=0.9, help="throughput kept for a release swap")] = 0.1,
     releases: Annotated[int, typer.Option(min=2, help="releases kept on disk")] = 3,
@@ -57,8 +56,8 @@ def plan(
     try:
         demand = Demand(
             rate=rate, items=items, users=users, p99_ms=p99_ms, candidates=k, trees=trees, leaves=leaves,
-            hit_rate=hit_rate, events=events, spare=n_plus, swap_headroom=swap_headroom, releases_kept=releases,
-            probed=probed, vector_bytes=vector_bytes, built=read_built(), triton_cores=cores, instances=instances,
+            hit_rate=hit_rate, spare=n_plus, swap_headroom=swap_headroom, releases_kept=releases, probed=probed,
+            vector_bytes=vector_bytes, built=read_built(), triton_cores=cores, instances=instances,
             gpu=None if gpu == "none" else gpu, gpu_index=gpu_index,
         )  # fmt: skip
     except ValueError as error:

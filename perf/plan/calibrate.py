@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import httpx
 import numpy as np
 
 from deploy.settings import Settings
 from exporters.manifest import Manifest, read
-from feature_repo.served import EVENTS, IMPRESSIONS
 from feature_repo.store import connect
 from perf.catalogue.make import catalogue_settings, make
-from perf.errors import PerfError
 from perf.load import ClosedLoop, Outcome, Target, drive
 from perf.plan.fit import fit
 from perf.plan.meter import ALL_CORES, Reading, look
@@ -30,11 +27,7 @@ CLIENTS = 12  # always busy: enough to saturate two cores
 SECONDS, ALONE_S, WARM_UP_S = 10.0, 5.0, 4.0
 HOT, COLD = 100, 60_000  # users whose embedding is soon cached; users of whom nearly none is asked twice
 DEADLINE_MS = 2000.0  # nothing is degraded: a slow answer is measured, not replaced
-PATTERNS = {
-    "user_row": "user:*", "embedding": "embedding:*", "shown": "shown:*", "answer": "answer:*", "action": "recent:*",
-    "taken": "seen:*", "display": "item:*",
-}  # fmt: skip
-LOGS = {"impression": IMPRESSIONS, "event": EVENTS}
+PATTERNS = {"user_row": "user:*", "embedding": "embedding:*", "shown": "shown:*", "display": "item:*"}
 SAMPLED = 500
 
 
@@ -54,9 +47,7 @@ class Running:
 
     def look(self) -> Reading:
         """What the stack has used so far."""
-        with connect(self.stack.settings) as client:
-            commands = int(client.info("stats")["total_commands_processed"])
-        return look(self.stack.pids(), self.cores, self.stack.url, commands)
+        return look(self.stack.pids(), self.cores, self.stack.url)
 
 
 @contextmanager
@@ -105,7 +96,6 @@ def see(one: Running) -> Seen:
         scanned_mib=(scan.scanned_bytes + scan.coarse_bytes) / MIB,
         visits=forest_visits(trial.candidates, trial.total_trees, trial.trees.leaves),
         rate=round(loaded.answered_per_second, 2), cpu_ms=before.cpu_ms(after, answered(loaded)),
-        redis_commands=round((after.commands - before.commands) / answered(loaded), 2),
         latency_one_client_ms=round(float(np.mean(alone)), 3),
         scv_one_client=round(float(np.var(alone) / np.mean(alone) ** 2), 4),
     )  # fmt: skip
@@ -124,23 +114,10 @@ def calibrate(settings: Settings, report: Report, trials: Sequence[Trial] = CALI
 
 
 def stored_bytes(one: Running) -> Stored:
-    """What Redis keeps for a user, an item and an event, by its own account, and the release's files."""
-    _act(one)
+    """What Redis keeps for a user and an item, by its own account, and the release's files."""
     with connect(one.stack.settings) as client:
         sizes = {kind: _usage(client, pattern) for kind, pattern in PATTERNS.items()}
-        sizes |= {kind: round(client.memory_usage(key) / client.xlen(key), 1) for kind, key in LOGS.items()}
     return Stored(**sizes, line=line_bytes(one.manifest), item_row=round(item_row_bytes(one.manifest), 1))
-
-
-def _act(one: Running) -> None:
-    """One click of each of some users, taken by the API."""
-    clicks = [
-        {"event_id": "calibration", "user_id": user_id(number), "item_id": user_id(number), "event_type": "click"}
-        for number in range(HOT)
-    ]
-    answer = httpx.post(f"{one.stack.url}/v1/events", json={"events": clicks}, timeout=10)
-    if answer.status_code != httpx.codes.ACCEPTED:
-        raise PerfError(f"POST {one.stack.url}/v1/events answered {answer.status_code}: {answer.text[:200]}")
 
 
 def answered(outcome: Outcome) -> int:

@@ -9,20 +9,19 @@ from perf.plan.work import MIB, Scan, Work, forest_visits
 
 GpuIndex = Literal["flat", "ivf"]
 ASSUMED_PROBED, ASSUMED_BYTES = 0.02, 136.0  # of an IVF index with a byte a component, where none was built
-MAY_BE_ZERO = ("hit_rate", "swap_headroom", "spare", "gpu_window_ms", "events")
+MAY_BE_ZERO = ("hit_rate", "swap_headroom", "spare", "gpu_window_ms")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """Load, limit, catalogue and spare capacity. Sizes are counts, times milliseconds, memory GiB.
 
-    `hit_rate`: share of requests that find their user's embedding cached. `events`: clicks, purchases and the like that
-    come in for each request. `spare`: replicas of each pool that may be lost with the limit still held (N+1 is 1).
-    `swap_headroom`: share of every replica's throughput kept free for the loading of the next release. `instances`: of
-    each model on a replica's CPU, one thread each; on a GPU it is what the model repository says. Eight on 16 cores,
-    one for every two, let a model use half of a replica and cost eight copies of the index. `built`: indexes that were
-    built; the nearest in size tells the share of its lists that a query reads and the bytes of a vector, unless
-    `probed` and `vector_bytes` do.
+    `hit_rate`: share of requests that find their user's embedding cached. `spare`: replicas of each pool that may be
+    lost with the limit still held (N+1 is 1). `swap_headroom`: share of every replica's throughput kept free for the
+    loading of the next release. `instances`: of each model on a replica's CPU, one thread each; on a GPU it is what the
+    model repository says. Eight on 16 cores, one for every two, let a model use half of a replica and cost eight copies
+    of the index. `built`: indexes that were built; the nearest in size tells the share of its lists that a query reads
+    and the bytes of a vector, unless `probed` and `vector_bytes` do.
     """
 
     rate: float
@@ -33,7 +32,6 @@ class Demand:
     trees: int = 300
     leaves: int = 64
     hit_rate: float = 0.9
-    events: float = 0.1
     spare: int = 1
     swap_headroom: float = 0.1
     releases_kept: int = 3

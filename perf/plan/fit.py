@@ -33,8 +33,7 @@ def fit(seen: Sequence[Seen], machine: dict[str, Any], stored: Stored, cores: in
     needed = max(map(len, TERMS.values()))
     if len(seen) < needed:
         raise PerfError(f"{len(seen)} settings were measured; {needed} coefficients of a role need as many")
-    spent = {role: [one.cpu_ms.get(role, 0.0) for one in seen] for role in TERMS}
-    roles = {role: _costs(terms, spent[role], seen) for role, terms in TERMS.items()}
+    roles = {role: _costs(role, terms, seen) for role, terms in TERMS.items()}
     whole = [sum(one.cpu_ms.values()) for one in seen]
     stack = [total - one.cpu_ms.get(GENERATOR, 0.0) for total, one in zip(whole, seen, strict=True)]
     used = [min(1.0, one.rate * ms / 1000 / left(one, cores)) for one, ms in zip(seen, whole, strict=True)]
@@ -46,7 +45,6 @@ def fit(seen: Sequence[Seen], machine: dict[str, Any], stored: Stored, cores: in
         cores_used=round(statistics.median(used), 4),
         scv=round(statistics.median(one.scv_one_client for one in seen), 4),
         overhead_ms=round(statistics.median(idle), 3),
-        redis_commands=_costs(("base", "per_miss"), [one.redis_commands for one in seen], seen),
         stored=stored,
         seen=tuple(seen),
     )
@@ -57,8 +55,8 @@ def left(one: Seen, cores: int) -> float:
     return max(0.1, cores - one.others_cores)
 
 
-def _costs(terms: Sequence[str], amounts: Sequence[float], seen: Sequence[Seen]) -> Costs:
-    measured = np.array(amounts)
+def _costs(role: str, terms: Sequence[str], seen: Sequence[Seen]) -> Costs:
+    measured = np.array([one.cpu_ms.get(role, 0.0) for one in seen])
     design = np.array([[one.work.terms()[term] for term in terms] for one in seen])
     weight = 1 / np.maximum(measured, SMALLEST_MS)
     coefficients, _ = nnls(design * weight[:, None], measured * weight)

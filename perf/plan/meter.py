@@ -17,15 +17,13 @@ LOOKUPS = 'cache_lookups_total{cache="embedding",result="%s"}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One look: a clock, CPU seconds so far by role and of the whole machine's `cores`; look-ups and commands to
-    Redis so far."""
+    """One look: a clock, CPU seconds so far by role and of the whole machine's `cores`, look-ups so far."""
 
     at: float
     cpu: Mapping[str, float]
     busy: float
     hits: float
     misses: float
-    commands: int
     cores: int
 
     def missed(self, later: "Reading") -> float:
@@ -48,13 +46,11 @@ class Reading:
         return max(0.0, round((later.busy - self.busy - ours) / (later.at - self.at), 3))
 
 
-def look(pids: Mapping[str, Sequence[int]], cores: int, url: str, commands: int) -> Reading:
-    """Look at a running stack on the first `cores` CPUs, whose API answers at `url` and whose Redis has taken so many
-    commands; this process is the generator."""
+def look(pids: Mapping[str, Sequence[int]], cores: int, url: str) -> Reading:
+    """Look at a running stack on the first `cores` CPUs, whose API answers at `url`; this process is the generator."""
     hits, misses = lookups(_metrics(url))
     cpu = cpu_seconds({**pids, GENERATOR: [os.getpid()]})
-    now, used = time.monotonic(), busy(cores)
-    return Reading(at=now, cpu=cpu, busy=used, hits=hits, misses=misses, commands=commands, cores=cores)
+    return Reading(at=time.monotonic(), cpu=cpu, busy=busy(cores), hits=hits, misses=misses, cores=cores)
 
 
 def lookups(exposition: str) -> tuple[float, float]:

@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class Costs(_Part):
-    """What a request costs, CPU milliseconds of a role or commands: always, and by the terms of `Work`."""
+    """CPU milliseconds of one role: always, and by the terms of `Work`."""
 
     base: Amount = 0.0
     per_1000_candidates: Amount = 0.0
@@ -30,25 +30,19 @@ class Costs(_Part):
     per_scanned_mib: Amount = 0.0
     per_miss: Amount = 0.0
 
-    def of(self, work: Work) -> float:
+    def cpu_ms(self, work: Work) -> float:
         """For a request on average."""
         return float(sum(getattr(self, name) * amount for name, amount in work.terms().items()))
 
 
 class Stored(_Part):
-    """Bytes in Redis: a user's packed row, a cached embedding, a list of shown items, a kept answer, the list of a user
-    with one action, the mark of an event that was taken, an item's display data, each with its key; an entry of either
-    log's stream. Bytes of a line's graphs and forest, of an item's table row."""
+    """Bytes in Redis: a user's packed row, a cached embedding, a list of shown items, an item's display data, each
+    with its key; bytes of a line's graphs and forest, of an item's table row."""
 
     user_row: Amount
     embedding: Amount
     shown: Amount
-    answer: Amount
-    action: Amount
-    taken: Amount
     display: Amount
-    impression: Amount
-    event: Amount
     line: Amount
     item_row: Amount
 
@@ -69,7 +63,6 @@ class Seen(_Part):
     cpu_ms: dict[str, float]
     latency_one_client_ms: float
     scv_one_client: float
-    redis_commands: Annotated[float, Field(ge=0, description="a request")]
     others_cores: Annotated[float, Field(ge=0, description="cores that other processes used meanwhile")] = 0.0
 
     @property
@@ -79,8 +72,7 @@ class Seen(_Part):
 
 
 class Profile(_Part):
-    """Costs by role (the generator is one of its own) and in commands to Redis, and how a loaded stack spends its
-    cores."""
+    """Costs by role (the generator is a role of its own), and how a loaded stack spends its cores."""
 
     machine: dict[str, Any]
     run: dict[str, Any] = {}
@@ -89,7 +81,6 @@ class Profile(_Part):
     cores_used: Annotated[float, Field(gt=0, le=1, description="share of the cores at work at saturation")]
     scv: Annotated[float, Field(ge=0, description="of a request's time, one client")]
     overhead_ms: Annotated[float, Field(ge=0, description="of a request's time, one client, that is no CPU")]
-    redis_commands: Costs
     stored: Stored
     seen: tuple[Seen, ...]
 
@@ -101,7 +92,7 @@ class Profile(_Part):
 
     def cpu_ms(self, work: Work) -> dict[str, float]:
         """CPU milliseconds of a request by role, the generator's apart."""
-        return {role: costs.of(work) for role, costs in self.roles.items()}
+        return {role: costs.cpu_ms(work) for role, costs in self.roles.items()}
 
     def miss_ms(self) -> dict[str, float]:
         """CPU milliseconds that a request adds by role when its user's embedding is not cached."""

@@ -19,7 +19,6 @@ from perf.roofline.devices import GIB
 RANKING = ("candidates", "assemble", "ranker")  # models that every request asks
 TOWER = "user_tower"  # asked by those whose embedding is not cached
 SERVER_GIB = 1.0  # assumed: Triton itself
-EXPLAIN = 1  # instances, whatever the others' number: explanations are for whoever looks after the system
 INSTANCE_GIB = 0.1  # assumed: an instance's process and its libraries, beside what it loads
 
 
@@ -87,7 +86,7 @@ def memory_gib(demand: Demand, profile: Profile, *, on_gpu: bool) -> float:
     copies = instances(demand, "candidates", on_gpu=on_gpu)
     release = demand.items * (copies * demand.index.vector_bytes + profile.stored.item_row)
     lines = copies * profile.stored.line
-    processes = sum(instances(demand, name, on_gpu=on_gpu) for name in (*RANKING, TOWER, "item_tower")) + EXPLAIN
+    processes = sum(instances(demand, name, on_gpu=on_gpu) for name in (*RANKING, TOWER, "item_tower"))
     return 2 * (release + lines) / GIB + SERVER_GIB + INSTANCE_GIB * processes
 
 
@@ -105,5 +104,5 @@ def _ranking_ms(demand: Demand, profile: Profile, on_gpu: bool) -> Mapping[str, 
     kept = replace(demand.work, visits=0.0, scanned_mib=0.0)
     calls = {name: profile.roles[name].base for name in RANKING if name in profile.roles}
     if "candidates" in calls:
-        calls["candidates"] = profile.roles["candidates"].of(kept)
+        calls["candidates"] = profile.roles["candidates"].cpu_ms(kept)
     return calls

@@ -10,6 +10,7 @@ from perf.plan.demand import Demand
 from perf.plan.prices import Prices, cost
 from perf.plan.profile import Profile
 from perf.plan.size import HOP_MS, HOPS, Plan, Pool
+from perf.plan.store import READS, WRITES
 
 Row = dict[str, object]
 
@@ -62,8 +63,7 @@ def store_rows(plan: Plan) -> list[Row]:
 def sources(plans: Sequence[Plan], profile: Profile) -> list[Row]:
     """Where each figure comes from: measured, scaled, a maker's, assumed."""
     machine, largest = profile.machine, max(seen.items for seen in profile.seen)
-    cores, commands = f"{machine.get('cores')} cores, {machine.get('cpu')}", profile.redis_commands
-    asked = f"{commands.base:.1f} a request, {commands.per_miss:.1f} more a miss"
+    cores = f"{machine.get('cores')} cores, {machine.get('cpu')}"
     rows: list[Row] = [
         _source("CPU per request by role", "measured here", f"{len(profile.seen)} settings, {cores}"),
         _source("CPU of a search", *_search_source(plans[0], largest)),
@@ -72,8 +72,7 @@ def sources(plans: Sequence[Plan], profile: Profile) -> list[Row]:
         *_index_sources(plans[0].demand),
         _source("instances of each model on a CPU", "assumed", _instances(plans[0].demand)),
         _source("network hops", "assumed", f"{HOPS} × {HOP_MS:g} ms"),
-        _source("Redis commands", "measured here", asked),
-        _source("events", "assumed", f"{plans[0].demand.events:g} for each request, --events"),
+        _source("Redis commands", "read in the code", f"{READS} reads, {WRITES} writes a request, 1 more a miss"),
         _source("waiting", "model", "M/G/c stations, exponential tails; docs/capacity.md"),
     ]
     for plan in plans:

@@ -12,6 +12,7 @@ from perf.roofline.devices import GIB
 
 FILLED = 0.75  # of a shard's memory: fragmentation and the copy-on-write of a snapshot need the rest
 BUSY = 0.6  # of a shard's one core
+READS, WRITES, MISS_WRITES = 2, 3, 1  # MGET and LRANGE; LPUSH, LTRIM, EXPIRE; SET of a fresh embedding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ def store_of(demand: Demand, profile: Profile) -> Store:
     shards = max(1, math.ceil(wanted[binds]))
     return Store(
         memory_gib=memory,
-        commands_per_s=demand.rate * profile.redis_commands.of(demand.work),
+        commands_per_s=demand.rate * (READS + WRITES + MISS_WRITES * (1 - demand.hit_rate)),
         shards=shards,
         binds=binds,
         utilisation=round(used[binds] / shards, 3),
@@ -56,26 +57,14 @@ def memory_gib(demand: Demand, profile: Profile, policy: Policy | None = None) -
     """GiB by kind of entry.
 
     Cached embeddings by Little's law (1961): each miss writes one that lives `embedding_ttl_s`, so rate × misses × ttl
-    are there at a time, and so many different users come in that time. No more lists of shown items than such users,
-    and kept answers of as many for each `embedding_ttl_s` that they live. Each event leaves a mark for `events.seen_s`
-    and an action for `events.ttl_s`, no more than `events.items` of a user; every action is counted as a list of its
-    own.
+    are there at a time, and so many different users come in that time. No more lists of shown items than such users.
     """
     policy, stored = policy or Policy(), profile.stored
-    fresh = demand.rate * (1 - demand.hit_rate)
-    embedded = min(demand.users, fresh * policy.embedding_ttl_s)
+    embedded = min(demand.users, demand.rate * (1 - demand.hit_rate) * policy.embedding_ttl_s)
     active = embedded if demand.hit_rate < 1 else demand.users
-    answered = min(demand.users, active * policy.answers.ttl_s / policy.embedding_ttl_s)
-    events = demand.rate * demand.events
-    actions = min(demand.users * policy.events.items, events * policy.events.ttl_s)
-    streams = policy.log.stream * stored.impression + policy.events.stream * stored.event
     return {
         "user rows": demand.users * stored.user_row / GIB,
         "embeddings": embedded * stored.embedding / GIB,
         "shown items": active * stored.shown / GIB,
-        "kept answers": answered * stored.answer / GIB,
-        "recent actions": actions * stored.action / GIB,
-        "event marks": events * policy.events.seen_s * stored.taken / GIB,
         "item displays": demand.items * stored.display / GIB,
-        "logs": streams / GIB,
     }

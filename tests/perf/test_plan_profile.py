@@ -18,10 +18,7 @@ from perf.plan.trials import CALIBRATION, VALIDATION, Trial
 from perf.plan.validate import Check, summary
 from perf.plan.work import Scan, Work, forest_visits, tensor_bytes
 
-STORED = Stored(
-    user_row=800, embedding=700, shown=500, answer=3000, action=100, taken=50, display=200, impression=1000, event=300,
-    line=1e6, item_row=200,
-)  # fmt: skip
+STORED = Stored(user_row=800, embedding=700, shown=500, display=200, line=1e6, item_row=200)
 TRUE = {
     "orchestrator": Costs(base=0.5, per_1000_candidates=0.2, per_miss=0.3),
     "redis": Costs(base=0.05, per_miss=0.01),
@@ -42,13 +39,13 @@ def seen(trial: Trial, noise: float = 0.0) -> Seen:
         misses=trial.misses,
     )
     rng = np.random.default_rng(len(trial.name))
-    cpu = {role: costs.of(work) * (1 + noise * rng.normal()) for role, costs in TRUE.items()}
+    cpu = {role: costs.cpu_ms(work) * (1 + noise * rng.normal()) for role, costs in TRUE.items()}
     cpu[GENERATOR] = 0.1
     return Seen(
         name=trial.name, items=trial.items, candidates=trial.candidates, trees=trial.total_trees,
         leaves=trial.trees.leaves, misses=trial.misses, scanned_mib=work.scanned_mib, visits=work.visits, cores=2,
         rate=0.95 * 2000 / sum(cpu.values()), cpu_ms=cpu,
-        latency_one_client_ms=sum(cpu.values()) + 1.4, scv_one_client=0.04, redis_commands=5 + trial.misses,
+        latency_one_client_ms=sum(cpu.values()) + 1.4, scv_one_client=0.04,
     )  # fmt: skip
 
 
@@ -61,7 +58,6 @@ def test_the_calibration_tells_the_coefficients_apart() -> None:
     for role, costs in TRUE.items():
         for term in TERMS[role]:
             assert getattr(found.roles[role], term) == pytest.approx(getattr(costs, term), rel=1e-3), (role, term)
-    assert (found.redis_commands.base, found.redis_commands.per_miss) == pytest.approx((5, 1), rel=1e-3)
     assert (found.cores_used, found.generator_ms, found.scv) == pytest.approx((0.95, 0.1, 0.04))
     assert found.overhead_ms == pytest.approx(1.5, abs=0.01)
 
@@ -130,7 +126,7 @@ def test_the_users_to_draw_from_have_the_share_of_new_ones(misses: float) -> Non
 
 
 def reading(at: float, busy_s: float, cpu: dict[str, float], hits: float, misses: float, cores: int) -> Reading:
-    return Reading(at=at, cpu=cpu, busy=busy_s, hits=hits, misses=misses, commands=0, cores=cores)
+    return Reading(at=at, cpu=cpu, busy=busy_s, hits=hits, misses=misses, cores=cores)
 
 
 def test_what_was_used_between_two_looks() -> None:
@@ -180,8 +176,9 @@ def test_errors_are_relative_to_what_was_measured() -> None:
 def test_the_quantities_a_cost_grows_with() -> None:
     assert forest_visits(500, 300, 64) == 900_000
     work = Work(candidates=500, visits=900_000, scanned_mib=2, misses=0.1)
-    costs = Costs(base=1, per_1000_candidates=2, per_million_visits=10, per_scanned_mib=3, per_miss=5)
-    assert costs.of(work) == pytest.approx(1 + 1 + 9 + 6 + 0.5)
+    assert Costs(base=1, per_1000_candidates=2, per_million_visits=10, per_scanned_mib=3, per_miss=5).cpu_ms(
+        work
+    ) == pytest.approx(1 + 1 + 9 + 6 + 0.5)
 
 
 def test_what_a_search_reads() -> None:
