@@ -5,13 +5,36 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from model_repository.traffic import ServedModel
 
 REGISTRY = CollectorRegistry()
-WELL = Gauge("watchdog_model_well", "1: the version answers, 0: it is broken", ("model", "version"), registry=REGISTRY)
+
+
+class Well(Collector):
+    """Versions that are watched, and whether each answers. Those that are gone are not told of."""
+
+    def __init__(self) -> None:
+        self.versions: dict[ServedModel, bool] = {}
+
+    def collect(self) -> Iterable[Metric]:
+        """What a scrape shows."""
+        family = GaugeMetricFamily(
+            "watchdog_model_well", "1: the version answers, 0: it is broken", labels=("model", "version")
+        )
+        for (name, version), well in list(self.versions.items()):
+            family.add_metric((name, str(version)), float(well))
+        yield family
+
+
+WELL = Well()
+REGISTRY.register(WELL)
 RELOADS = Counter(
     "watchdog_reloads", "Versions loaded again, by why and outcome", ("model", "why", "outcome"), registry=REGISTRY
 )

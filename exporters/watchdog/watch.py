@@ -118,7 +118,7 @@ class Watchdog:
         if one.verdict == "well":
             one.reloads.well(now)
         if one.verdict != "unknown":
-            WELL.labels(*map(str, served)).set(one.verdict == "well")
+            WELL.versions[served] = one.verdict == "well"
         if one.verdict in ("dead", "hung") and self._mends and one.reloads.due(now):
             self._reload(served, one)
 
@@ -164,7 +164,7 @@ class Watchdog:
 
     def _drop(self, served: ServedModel) -> None:
         del self._watched[served]
-        WELL.remove(*map(str, served))
+        WELL.versions.pop(served, None)
 
     def _forget(self) -> None:
         self._empty_since = None
