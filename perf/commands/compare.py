@@ -14,7 +14,9 @@ def compare(
     items: Annotated[int, typer.Option(min=1000, help="items of the synthetic catalogue")] = DEFAULT_ITEMS,
     full: Annotated[bool, typer.Option("--full", help=f"{FULL_ITEMS:,} items, trees {FULL_TREES}, all stages")] = False,
     trees: Annotated[str | None, typer.Option(help="a forest of another size, such as 100x64 per objective")] = None,
-    stage: Annotated[list[str] | None, typer.Option(help=f"{', '.join(STAGES)}; may be repeated; not scale")] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help=f"{', '.join(STAGES)}; may be repeated; all but scale when left out")
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="turns of each server")] = 5,
     picture: Annotated[Path | None, typer.Option(help="write a .png there, and the tables as .md beside it")] = None,
     save: Save = None,
@@ -29,10 +31,7 @@ def compare(
     wanted = trees or (FULL_TREES if full else None)
     stages = _stages(stage) if stage else STAGES if full else COMPARED
     plan = Plan(
-        items=FULL_ITEMS if full else items,
-        trees=Trees.parse(wanted) if wanted else None,
-        stages=stages,
-        rounds=rounds,
+        items=FULL_ITEMS if full else items, trees=Trees.parse(wanted) if wanted else None, stages=stages, rounds=rounds
     )
     document = measure(load_settings(), plan)
     for title, rows in tables(document).items():

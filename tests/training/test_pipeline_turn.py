@@ -42,13 +42,18 @@ def test_the_next_one_begins_when_the_one_before_ended(tmp_path: Path) -> None:
     assert order == ["hourly ends", "daily begins"]
 
 
-def test_an_ingest_changes_nothing_while_another_stage_writes(tmp_path: Path) -> None:
+def test_an_ingest_changes_nothing_while_another_stage_writes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = isolated_settings(tmp_path, source="sample", size="tiny")
+    said = ""
     with held(settings.workspace / FILE):
         waits = threading.Thread(target=ingest, args=(settings,), daemon=True)
         waits.start()
-        waits.join(0.5)
-        assert waits.is_alive()
+        while "waiting for pid" not in said:
+            assert waits.is_alive(), "it did not wait"
+            waits.join(0.05)
+            said += capsys.readouterr().err
         assert not settings.raw.exists()
     waits.join()
     assert settings.raw.exists()
